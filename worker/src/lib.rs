@@ -1,0 +1,1 @@
+//! Reads the records, finds abuse, says so.
