@@ -43,6 +43,17 @@ impl Section {
         self.entries.contains_key(key)
     }
 
+    /// Whether a text stands at the key, for keys that may hold a text or a table.
+    pub fn is_string(&self, key: &str) -> bool {
+        matches!(self.entries.get(key), Some(node) if matches!(node.value, Value::String(_)))
+    }
+
+    /// Whether the key is there and is a table, for what can be written as a word or as a table.
+    pub fn is_table(&self, key: &str) -> bool {
+        let node = self.entries.get(key);
+        node.is_some_and(|node| matches!(node.value, Value::Table(_)))
+    }
+
     /// The keys that nobody has read yet.
     pub fn keys(&self) -> Vec<String> {
         self.entries.keys().cloned().collect()

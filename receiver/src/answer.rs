@@ -1,0 +1,174 @@
+//! One request: who calls, what is decided, what is kept, what goes back. Reads like its own summary; what it takes to
+//! parse, to decide, to keep and to reply stands in the modules of those names.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, Response, StatusCode, header};
+use portcullis_schema::{AppId, Command, DecidedBy, Effect, Rung, Timestamp};
+use tokio::time::{Instant, timeout_at};
+
+use crate::budget::Budget;
+use crate::callback::{self, Callback, Caller, Forged, Query};
+use crate::config::Tokens;
+use crate::decision::{Decision, Decisions, Question};
+use crate::journal::{Journal, State as JournalState};
+use crate::metrics::Metrics;
+use crate::outcome::Outcome;
+use crate::received::{self, End, Received};
+use crate::recording::Recording;
+use crate::record::{self, Boot};
+use crate::reply;
+
+/// What answering needs. One for all requests.
+pub(crate) struct Answering {
+    pub(crate) apps: BTreeMap<AppId, Tokens>,
+    pub(crate) reply_deadline: Duration,
+    pub(crate) body_bytes_max: usize,
+    pub(crate) decisions: Decisions,
+    pub(crate) boot: Boot,
+    pub(crate) journal: Journal,
+    pub(crate) metrics: Metrics,
+    pub(crate) forged_budget: Budget,
+}
+
+/// What one callback led to, before it is kept.
+struct Judged {
+    reply: Response<Body>,
+    outcome: Outcome,
+    entry: Option<Vec<u8>>,
+}
+
+pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) -> Response<Body> {
+    let (received_at, began) = (Timestamp::now(), Instant::now());
+    let deadline = began + app.reply_deadline;
+    let (head, body) = request.into_parts();
+    let mut query = Query::parse(head.uri.query().unwrap_or_default());
+    if let Some(reply) = no_callback(&head.method, &query, &body) {
+        return reply;
+    }
+    query.mask(app.apps.values().flat_map(Tokens::iter));
+    let caller = match Caller::authenticate(&query, &app.apps, received_at) {
+        Ok(caller) => caller,
+        Err(forged) => return app.turn_away(query, &forged, received_at, began),
+    };
+    let received = received::receive(body, app.body_bytes_max, deadline).await;
+    let (command, closing) = (caller.command.clone(), received.must_close());
+    let judged = app.judge(caller, query, received, received_at);
+    if let Some(entry) = judged.entry {
+        // Past its deadline the answer goes first, and the record follows.
+        let recording = Recording::of(app.journal.append(entry), app.metrics.clone());
+        let _late = timeout_at(deadline, recording.written()).await;
+    }
+    app.metrics.answered(&command, judged.outcome, began.elapsed());
+    if closing { reply::closing(judged.reply) } else { judged.reply }
+}
+
+/// The answer to what is no callback at all: a browser, the console's probe.
+fn no_callback(method: &Method, query: &Query, body: &Body) -> Option<Response<Body>> {
+    use axum::body::HttpBody;
+    match *method {
+        Method::POST if query.claims_nothing() && body.is_end_stream() => Some(reply::alive()),
+        Method::POST => None,
+        Method::GET | Method::HEAD => Some(reply::alive()),
+        _ => {
+            let mut refused = reply::refused(StatusCode::METHOD_NOT_ALLOWED, "callbacks are sent by POST");
+            refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, HEAD"));
+            Some(refused)
+        }
+    }
+}
+
+impl Answering {
+    /// Decides and encodes. Nothing in here is meant to panic; if it does, Chat still gets its answer and the record
+    /// that is missing is counted.
+    fn judge(&self, caller: Caller, query: Query, received: Received, received_at: Timestamp) -> Judged {
+        let command = caller.command.clone();
+        let judging = AssertUnwindSafe(|| self.judge_unguarded(caller, query, received, received_at));
+        catch_unwind(judging).unwrap_or_else(|_| {
+            self.metrics.lost("panic");
+            Judged {
+                reply: reply::to_decision(&self.decisions.fall_back(&command)),
+                outcome: Outcome::Panicked,
+                entry: None,
+            }
+        })
+    }
+
+    fn judge_unguarded(&self, caller: Caller, query: Query, received: Received, received_at: Timestamp) -> Judged {
+        let end = received.end;
+        let callback = Callback::new(caller, query, callback::Body::parse(received.bytes));
+        let decision = self.decisions.decide(&question(&callback, end), received_at);
+        let outcome = outcome(&callback, end, &decision);
+        let reply = reply::to_decision(&decision);
+        let record = self.boot.record(callback, &decision, outcome, self.rung(), received_at);
+        Judged {
+            reply,
+            outcome,
+            entry: self.encoded(&record),
+        }
+    }
+
+    /// 403: the sender is not Chat. Recorded within a budget, so that it cannot fill the journal.
+    fn turn_away(&self, query: Query, forged: &Forged, at: Timestamp, began: Instant) -> Response<Body> {
+        let command = Command::parse(query.claims().1.unwrap_or_default());
+        if self.forged_budget.take(began.into_std()) {
+            let record = self.boot.record_of_forged(query, Outcome::Forged, self.rung(), at);
+            if let Some(entry) = self.encoded(&record) {
+                drop(Recording::of(self.journal.append(entry), self.metrics.clone()));
+            }
+        } else {
+            self.metrics.forged_unrecorded();
+        }
+        self.metrics.answered(&command, Outcome::Forged, began.elapsed());
+        reply::refused(StatusCode::FORBIDDEN, &forged.to_string())
+    }
+
+    fn encoded(&self, record: &portcullis_schema::AuditRecord) -> Option<Vec<u8>> {
+        match record::to_entry(record) {
+            Ok(entry) => Some(entry.encode()),
+            Err(error) => {
+                tracing::error!(%error, seq = record.seq, "record cannot be encoded");
+                self.metrics.lost("unencodable");
+                None
+            }
+        }
+    }
+
+    fn rung(&self) -> Rung {
+        let rung = match self.journal.state() {
+            JournalState::Normal => Rung::Normal,
+            JournalState::Slow => Rung::JournalSlow,
+            JournalState::Full | JournalState::Broken => Rung::JournalFull,
+        };
+        self.metrics.rung(rung);
+        rung
+    }
+}
+
+fn question(callback: &Callback, end: End) -> Question<'_> {
+    Question {
+        app: callback.app(),
+        command: callback.command(),
+        operator: callback.operator(),
+        client_ip: callback.client_ip(),
+        name: callback.name(),
+        readable: end == End::Whole && callback.body.is_json(),
+    }
+}
+
+/// What hinders a normal answer is told before what was answered.
+fn outcome(callback: &Callback, end: End, decision: &Decision) -> Outcome {
+    match end {
+        End::TooLarge { .. } => Outcome::TooLarge,
+        End::Stalled => Outcome::Stalled,
+        End::Whole if !callback.body.is_json() => Outcome::Unreadable,
+        End::Whole if decision.effect != Effect::Allow => Outcome::Denied,
+        End::Whole if decision.by == DecidedBy::Fallback => Outcome::Fallback,
+        End::Whole => Outcome::Allowed,
+    }
+}

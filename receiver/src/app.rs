@@ -1,0 +1,153 @@
+//! Knows all parts of a receiver, and starts and stops them in order.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis_schema::{Readiness, Timestamp, Uuid};
+use prometheus_client::registry::Registry;
+use tracing::{info, warn};
+
+use crate::answer::Answering;
+use crate::budget::Budget;
+use crate::config::Config;
+use crate::decision::Decisions;
+use crate::journal::{self, Journal, OpenError};
+use crate::metrics::Metrics;
+use crate::publisher::{Publisher, PublisherMetrics};
+use crate::record::Boot;
+use crate::server::Server;
+use crate::verdicts::{self, Verdicts};
+
+/// Records of requests that are not from Chat: enough to see who tries what, 1 MB a minute at the most.
+const FORGED_PER_SECOND: u32 = 10;
+const FORGED_BURST: u32 = 100;
+/// For requests under way when the receiver stops: far more than a reply's deadline.
+const ANSWERS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running receiver.
+pub struct Receiver {
+    server: Server,
+    journal: Journal,
+    publisher: Publisher,
+    verdicts: Verdicts,
+    readiness: Readiness,
+    boot: Uuid,
+}
+
+/// Why a receiver does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be made.
+    #[error("receiver.data: {folder} cannot be created")]
+    Data {
+        /// As configured.
+        folder: String,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The journal cannot be opened.
+    #[error("the journal cannot be opened")]
+    Journal(#[source] OpenError),
+    /// A thread or the listener was refused by the system.
+    #[error("the system refused a thread or a socket")]
+    System(#[source] std::io::Error),
+}
+
+/// What a stop leaves for the next start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// Records that are in the journal and not yet in Kafka.
+    pub records: u64,
+}
+
+impl Receiver {
+    /// Starts every part; `listener` is bound already. Must be called within a tokio runtime.
+    pub fn start(config: Config, listener: TcpListener, registry: &mut Registry) -> Result<Self, StartError> {
+        let now = Timestamp::now();
+        std::fs::create_dir_all(&config.data).map_err(|source| StartError::Data {
+            folder: config.data.display().to_string(),
+            source,
+        })?;
+        let journal = open_journal(&config)?;
+        journal.register(registry);
+        let publisher_metrics = PublisherMetrics::new(registry);
+        let metrics = Metrics::new(registry, publisher_metrics.lost());
+        let readiness = Readiness::default();
+        let boot = Boot::new(config.instance.clone(), now);
+        let (decisions, keeper) = Decisions::new(config.verdicts_max, config.fallback.clone());
+        let publisher = Publisher::start(&config.kafka, &config.instance, journal.clone(), publisher_metrics)
+            .map_err(StartError::System)?;
+        let verdicts = Verdicts::start(verdicts::Options {
+            kafka: config.kafka.clone(),
+            snapshot: config.data.join("verdicts.snapshot"),
+            stale: config.stale_verdicts,
+            decisions: decisions.clone(),
+            keeper,
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+        })
+        .map_err(StartError::System)?;
+        let answering = Answering {
+            apps: config.apps,
+            reply_deadline: config.reply_deadline,
+            body_bytes_max: config.body_bytes_max,
+            decisions,
+            boot: boot.clone(),
+            journal: journal.clone(),
+            metrics,
+            forged_budget: Budget::new(FORGED_PER_SECOND, FORGED_BURST, Instant::now()),
+        };
+        let server =
+            Server::start(listener, Arc::new(answering), config.connections_max).map_err(StartError::System)?;
+        readiness.set("accepting", "callbacks are accepted");
+        info!(receiver = config.instance, boot = %boot.id(), "receiver has started");
+        Ok(Self {
+            server,
+            journal,
+            publisher,
+            verdicts,
+            readiness,
+            boot: boot.id(),
+        })
+    }
+
+    /// The latches of `/ready`.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// The id of this start, as it stands in records.
+    pub fn boot(&self) -> Uuid {
+        self.boot
+    }
+
+    /// Ends in order: not ready, no new connections, requests under way answered, the journal closed, what it holds
+    /// published for at most `catch_up`. What remains is published by the next start.
+    pub async fn drain(self, catch_up: Duration) -> Remaining {
+        self.readiness.unset("accepting", "the receiver is stopping");
+        self.server.drain(ANSWERS_PATIENCE).await;
+        let rest = move || {
+            self.journal.close();
+            let records = self.publisher.drain(catch_up).records;
+            self.verdicts.stop();
+            Remaining { records }
+        };
+        // Joins threads and waits for Kafka: not on a thread of the runtime.
+        let remaining = tokio::task::spawn_blocking(rest).await.unwrap_or(Remaining { records: 0 });
+        match remaining.records {
+            0 => info!("receiver has stopped, every record is in Kafka"),
+            records => warn!(records, "receiver has stopped, the next start publishes what remains"),
+        }
+        remaining
+    }
+}
+
+fn open_journal(config: &Config) -> Result<Journal, StartError> {
+    let options = journal::Options {
+        directory: config.data.join("journal"),
+        bytes_max: config.journal_bytes_max,
+        durability: config.journal_durability,
+    };
+    Journal::open(options).map_err(StartError::Journal)
+}

@@ -1,0 +1,81 @@
+//! From the bytes of a request to a [`Callback`]: parsed once, trusted from here on.
+//!
+//! In two halves, because what is not from Chat is turned away before its body is read: the query says who calls and
+//! about what ([`Query`], [`Caller`]), the body says the rest ([`Body`], [`Fields`]).
+
+mod body;
+mod caller;
+mod fields;
+mod query;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use portcullis_schema::{AppId, Command};
+
+pub use body::Body;
+pub use caller::{Caller, Forged};
+pub use query::Query;
+
+use fields::Fields;
+
+/// An authentic callback.
+#[derive(Debug)]
+pub struct Callback {
+    /// The query's half.
+    pub caller: Caller,
+    /// The parameters that have no field of their own.
+    pub query: BTreeMap<String, String>,
+    /// The body, whole up to its limit.
+    pub body: Body,
+    /// Who acts.
+    pub operator: Option<String>,
+    /// The name to be judged.
+    pub name: Option<String>,
+    /// The command that the body names, where it is another than the query's.
+    pub body_command: Option<String>,
+}
+
+impl Callback {
+    /// Never fails: whatever the body is, an authentic callback is answered.
+    pub fn new(caller: Caller, query: Query, body: Body) -> Self {
+        let fields = match &body {
+            Body::Json(json) => Fields::read(json),
+            Body::Empty | Body::Text(_) | Body::Bytes(_) => Fields::default(),
+        };
+        let other_command = fields.command.filter(|named| named != caller.command.name());
+        Self {
+            caller,
+            query: query.into_others(),
+            body,
+            operator: fields.operator,
+            name: fields.name,
+            body_command: other_command,
+        }
+    }
+
+    /// The app.
+    pub fn app(&self) -> AppId {
+        self.caller.app
+    }
+
+    /// The query's command.
+    pub fn command(&self) -> &Command {
+        &self.caller.command
+    }
+
+    /// Who acts, where that is known.
+    pub fn operator(&self) -> Option<&str> {
+        self.operator.as_deref()
+    }
+
+    /// The address of the user's device: Chat's claim, not the peer of the connection.
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        self.caller.client_ip
+    }
+
+    /// The name to be judged, where there is one.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}

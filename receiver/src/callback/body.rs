@@ -1,0 +1,196 @@
+use portcullis_schema::AuditRecord;
+use serde_json::value::RawValue;
+
+/// Levels of nesting that a body may have to count as JSON. Chat's own have 4; readers of the topic stop at 100 to 128
+/// (serde_json, Jackson's default is 1,000), and a record nests the body one deeper.
+const DEPTH_MAX: usize = 64;
+
+/// A callback's body, as a record keeps it.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// JSON, without comments, byte-order mark and blanks between its parts.
+    Json(Box<RawValue>),
+    /// Text that is no JSON.
+    Text(String),
+    /// Neither.
+    Bytes(Vec<u8>),
+}
+
+impl Body {
+    /// Never fails: what is no JSON is kept as it is.
+    pub fn parse(bytes: Vec<u8>) -> Self {
+        if bytes.is_empty() {
+            return Self::Empty;
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => match compact(&text).and_then(|json| RawValue::from_string(json).ok()) {
+                Some(json) => Self::Json(json),
+                None => Self::Text(text),
+            },
+            Err(error) => Self::Bytes(error.into_bytes()),
+        }
+    }
+
+    /// Whether a decision can read it.
+    pub fn is_json(&self) -> bool {
+        matches!(self, Self::Json(_))
+    }
+
+    /// Puts it into the field of `record` that it belongs to.
+    pub fn keep_in(self, record: &mut AuditRecord) {
+        use base64::Engine;
+        match self {
+            Self::Empty => {}
+            Self::Json(json) => record.body = Some(json),
+            Self::Text(text) => record.body_text = Some(text),
+            Self::Bytes(bytes) => {
+                record.body_base64 = Some(base64::engine::general_purpose::STANDARD.encode(bytes));
+            }
+        }
+    }
+}
+
+/// One line of JSON: a byte-order mark, comments (Chat's own samples have them) and blanks outside of strings left out.
+/// `None` when it nests deeper than [`DEPTH_MAX`] or a comment or string does not end; whether the rest is JSON, the
+/// parser says. A caller's spelling of numbers, escapes, repeated and unknown fields stays as it came.
+fn compact(text: &str) -> Option<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let bytes = text.as_bytes();
+    let mut kept = Vec::with_capacity(bytes.len());
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' => at += 1,
+            b'/' => at = comment_end(bytes, at)?,
+            b'"' => {
+                let end = string_end(bytes, at)?;
+                kept.extend_from_slice(&bytes[at..end]);
+                at = end;
+            }
+            b'[' | b'{' if depth == DEPTH_MAX => return None,
+            other => {
+                match other {
+                    b'[' | b'{' => depth += 1,
+                    b']' | b'}' => depth = depth.saturating_sub(1),
+                    // Two values with only a blank between them must not become one.
+                    _ if joins(kept.last(), bytes, at) => return None,
+                    _ => {}
+                }
+                kept.push(*other);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(kept).ok()
+}
+
+/// Behind the string that starts at `start`.
+fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// Behind the comment that starts at `start`, of either form; one of a line may also end with the text.
+fn comment_end(bytes: &[u8], start: usize) -> Option<usize> {
+    match bytes.get(start + 1)? {
+        b'/' => Some(
+            bytes[start..]
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(bytes.len(), |length| start + length),
+        ),
+        b'*' => bytes[start + 2..]
+            .windows(2)
+            .position(|pair| pair == b"*/")
+            .map(|length| start + length + 4),
+        _ => None,
+    }
+}
+
+fn joins(before: Option<&u8>, bytes: &[u8], at: usize) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
+    let adjacent = at > 0 && word(bytes[at - 1]);
+    !adjacent && word(bytes[at]) && before.is_some_and(|last| word(*last))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Body, DEPTH_MAX};
+
+    fn json(text: &str) -> Option<String> {
+        match Body::parse(text.into()) {
+            Body::Json(json) => Some(json.get().to_owned()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_sample_with_comments_is_json() {
+        let sample = "\u{feff}{\n\"CallbackCommand\": \"Group.CallbackBeforeCreateTopic\", // Callback command\n\
+                      \"Name\": \"a // \\\" b\" /* Group name */\n} // end";
+        assert_eq!(
+            json(sample).as_deref(),
+            Some("{\"CallbackCommand\":\"Group.CallbackBeforeCreateTopic\",\"Name\":\"a // \\\" b\"}")
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_stays_as_it_came() {
+        for text in [
+            "{", "[1,]", "{\"a\":1}{", "1 2", "tr ue", "\"open", "{\"a\": /* open", "nul", "\u{0}", "a=b&c=d", "- 1",
+        ] {
+            assert!(matches!(Body::parse(text.into()), Body::Text(kept) if kept == text), "{text:?}");
+        }
+        assert!(matches!(Body::parse(vec![b'{', 0xff]), Body::Bytes(kept) if kept == [b'{', 0xff]));
+        assert!(matches!(Body::parse(Vec::new()), Body::Empty));
+    }
+
+    #[test]
+    fn nesting_is_bounded_so_that_readers_of_the_topic_can_follow() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(json(&nested(DEPTH_MAX)).is_some());
+        assert!(json(&nested(DEPTH_MAX + 1)).is_none());
+        assert!(json(&nested(100_000)).is_none());
+    }
+
+    #[test]
+    fn oddities_that_are_still_json_are_kept_to_the_letter() {
+        for text in [r#"{"Name":"\ud800"}"#, r#"{"a":1,"a":2}"#, r#"{"n":1e400,"m":00001e-0}"#, "\"only text\"", "5"] {
+            if serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() {
+                assert_eq!(json(text).as_deref(), Some(text));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn compaction_changes_no_value(value in "[\\[\\]{}\",:a0-9 \\n/*\\\\-]{0,60}") {
+            let strict = serde_json::from_str::<serde_json::Value>(&value).ok();
+            if let Some(strict) = strict {
+                let compacted = json(&value).map(|text| serde_json::from_str::<serde_json::Value>(&text).expect("json"));
+                prop_assert_eq!(compacted, Some(strict));
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_kept(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            match Body::parse(bytes.clone()) {
+                Body::Empty => prop_assert!(bytes.is_empty()),
+                Body::Json(_) => {}
+                Body::Text(text) => prop_assert_eq!(text.into_bytes(), bytes),
+                Body::Bytes(kept) => prop_assert_eq!(kept, bytes),
+            }
+        }
+    }
+}

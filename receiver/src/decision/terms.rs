@@ -1,0 +1,47 @@
+use std::collections::BTreeSet;
+
+use aho_corasick::{AhoCorasick, BuildError};
+use portcullis_schema::AppId;
+
+/// The terms that have a verdict, found inside a skeleton in one pass. Made anew when they change and swapped at once.
+#[derive(Default)]
+pub(super) struct Terms {
+    automaton: Option<AhoCorasick>,
+    /// By pattern: the term and the apps that have a verdict about it.
+    patterns: Vec<(Box<str>, Vec<AppId>)>,
+}
+
+impl Terms {
+    /// From skeletons, each with its app.
+    pub(super) fn new(terms: &BTreeSet<(Box<str>, AppId)>) -> Result<Self, BuildError> {
+        let mut patterns: Vec<(Box<str>, Vec<AppId>)> = Vec::new();
+        for (term, app) in terms {
+            match patterns.last_mut() {
+                Some((last, apps)) if last == term => apps.push(*app),
+                _ => patterns.push((term.clone(), vec![*app])),
+            }
+        }
+        let automaton = match patterns.is_empty() {
+            true => None,
+            false => Some(AhoCorasick::new(patterns.iter().map(|(term, _)| term.as_bytes()))?),
+        };
+        Ok(Self { automaton, patterns })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// Every term of `app` inside `skeleton`; one that is there several times is visited as often.
+    pub(super) fn each_in(&self, app: AppId, skeleton: &str, mut visit: impl FnMut(&str)) {
+        let Some(automaton) = &self.automaton else {
+            return;
+        };
+        for found in automaton.find_overlapping_iter(skeleton) {
+            let (term, apps) = &self.patterns[found.pattern().as_usize()];
+            if apps.contains(&app) {
+                visit(term);
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The journal: every record on disk before its callback is answered, and kept until Kafka has it.
+//!
+//! Constraints
+//! - It is on the path of every answer, so an append costs the caller one short lock and never a wait for the disk.
+//! - A sync costs the same for one record as for many and more than all else here, so one writer thread collects
+//!   what waits while the last sync runs. It needs no timer: under load the groups grow by themselves.
+//! - Bounded in memory (the queue in front of the writer, the tail behind it) and on disk ([`Options::bytes_max`]).
+//! - Nothing on disk is trusted. What cannot be read is set aside or skipped, is said aloud, and never stops a start.
+//! - Knows nothing of Kafka or of callbacks: an entry is bytes.
+//!
+//! Layout
+//! - A position counts entries from 0 and never goes back while the directory lives, trimmed or not.
+//! - A block is what one commit made durable: consecutive entries, one value in the store. Its key is the position of
+//!   its first entry and their number, so that positions, backlog and holes are known without reading a value.
+//! - The store is fjall with values kept apart from keys (`store.rs` owns its settings and their reasons).
+//!
+//! Durable means: [`Durability::Host`], fdatasync has returned, survives power loss; [`Durability::Process`], the
+//! kernel has the bytes, survives `kill -9` but not power loss.
+//!
+//! The life of an entry: `append` puts it into the queue -> the writer encodes a block and commits it together with
+//! the removal of trimmed blocks -> whoever awaits it wakes with its position -> the publisher reads the block, from
+//! the tail in memory when it keeps up, else from the store -> Kafka acknowledges it -> `trim` -> removed with the
+//! next commit -> the space comes back when the store merges.
+//!
+//! Accounting: `used_bytes` is what the store's files hold, garbage included, and what is not flushed into them yet.
+//! Beside that stands fjall's own log, which is preallocated and cannot be made smaller: a share of `bytes_max` is
+//! kept free for it, see [`Options::capacity`].
+
+mod append;
+mod block;
+mod condition;
+mod metrics;
+mod queue;
+mod recovery;
+mod shared;
+mod store;
+mod tail;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+
+pub use append::{Append, AppendError};
+pub use block::Block;
+pub use condition::State;
+pub use recovery::{OpenError, Recovery};
+pub use store::StoreError;
+
+use shared::Shared;
+use writer::Writer;
+
+/// The place of an entry: how many were appended before it.
+pub type Position = u64;
+
+/// Where the journal lies and how much it may hold.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Owned by this journal alone; created where it is missing.
+    pub directory: PathBuf,
+    /// What the journal may take of the disk.
+    pub bytes_max: u64,
+    /// When an entry counts as written.
+    pub durability: Durability,
+}
+
+/// When an entry counts as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// On the disk: survives power loss.
+    Host,
+    /// In the page cache: survives the death of the process.
+    Process,
+}
+
+impl Options {
+    /// What blocks may take of `bytes_max`. The rest is for the store's log: 64 MiB preallocated, as much again while
+    /// one waits for its last flush, and the flush itself. A bound too small for that, as in a test, is halved.
+    pub fn capacity(&self) -> u64 {
+        const LOG_BYTES: u64 = 160 << 20;
+        self.bytes_max.saturating_sub(LOG_BYTES).max(self.bytes_max / 2)
+    }
+}
+
+/// A handle to the journal; clones share it.
+#[derive(Clone)]
+pub struct Journal {
+    shared: Arc<Shared>,
+    writer: Arc<Mutex<Option<JoinHandle<()>>>>,
+    recovery: Arc<Recovery>,
+}
+
+impl Journal {
+    /// Opens or creates the journal. A damaged one is set aside; a full disk is waited for in the state `Broken`.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let (store, recovery) = recovery::open(&options.directory)?;
+        let shared = Arc::new(Shared::new(&options, recovery.first, recovery.next));
+        let writer = Writer::new(options, Arc::clone(&shared));
+        let thread = thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || writer.run(store))
+            .map_err(|source| OpenError::Thread { source })?;
+        Ok(Self { shared, writer: Arc::new(Mutex::new(Some(thread))), recovery: Arc::new(recovery) })
+    }
+
+    /// Puts the entry into the queue, at once and without blocking. Await what is returned to know that it is durable,
+    /// or drop it: the entry is written all the same.
+    pub fn append(&self, entry: Vec<u8>) -> Append {
+        self.shared.append(entry)
+    }
+
+    /// How well appending goes at present. Two atomic loads.
+    pub fn state(&self) -> State {
+        self.shared.condition.state()
+    }
+
+    /// The block that starts at `from`, or the first one after it: blocks between were lost. `None` at the end.
+    /// Blocks, may read the disk. `from` is 0 or the end of a block read before.
+    pub fn read(&self, from: Position) -> Result<Option<Block>, StoreError> {
+        self.shared.read(from)
+    }
+
+    /// Blocks until the entry at `position` is durable; false when `timeout` was over first.
+    pub fn wait_for(&self, position: Position, timeout: Duration) -> bool {
+        self.shared.tail.wait_for(position, timeout)
+    }
+
+    /// Forgets all whole blocks before `before`.
+    pub fn trim(&self, before: Position) {
+        self.shared.queue.trim(before);
+    }
+
+    /// The oldest position that is kept.
+    pub fn first_position(&self) -> Position {
+        self.shared.tail.first()
+    }
+
+    /// The position that the next entry will get.
+    pub fn next_position(&self) -> Position {
+        self.shared.tail.next()
+    }
+
+    /// Entries that are kept.
+    pub fn backlog_records(&self) -> u64 {
+        let first = self.first_position();
+        self.next_position().saturating_sub(first)
+    }
+
+    /// What counts against [`Journal::capacity_bytes`]; the module's header says how.
+    pub fn used_bytes(&self) -> u64 {
+        self.shared.condition.used_bytes()
+    }
+
+    /// From here on the journal is full.
+    pub fn capacity_bytes(&self) -> u64 {
+        self.shared.condition.capacity_bytes()
+    }
+
+    /// What was found when the journal was opened.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Puts the journal's metrics into the registry.
+    pub fn register(&self, registry: &mut Registry) {
+        self.shared.metrics.register(registry);
+    }
+
+    /// Refuses further entries, writes what waits, joins the writer. Blocks; the second call has nothing to do.
+    pub fn close(&self) {
+        self.shared.queue.close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the journal's writer panicked");
+        }
+    }
+}

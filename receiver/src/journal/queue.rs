@@ -1,0 +1,138 @@
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::append::{Append, AppendError};
+use super::Position;
+
+/// What waits for the writer. While the journal is full or broken this is also the last place a record has:
+/// 16 MiB are some 20,000 records, a second of the highest load or a minute of a usual one.
+const BYTES_MAX: usize = 16 << 20;
+/// Entries carry a waiter each, so small ones are bounded by number.
+const ENTRIES_MAX: usize = 32_768;
+
+/// A block is the unit of reading, too: large enough that a sync is shared, small enough to pass through memory.
+const BLOCK_BYTES_MAX: usize = 256 << 10;
+const BLOCK_ENTRIES_MAX: usize = 512;
+
+/// Between the callers and the writer: entries in order, how far to trim, and whether to stop.
+#[derive(Default)]
+pub(super) struct Queue {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    trim_before: Position,
+    closing: bool,
+}
+
+/// An entry, and who wants to know of it.
+pub(super) struct Waiting {
+    pub(super) entry: Vec<u8>,
+    pub(super) since: Instant,
+    pub(super) waiter: oneshot::Sender<Result<Position, AppendError>>,
+}
+
+/// What the writer may do without waiting.
+pub(super) struct Work {
+    /// At most one block; empty when the writer wanted none.
+    pub(super) entries: Vec<Waiting>,
+    pub(super) trim_before: Position,
+    pub(super) closing: bool,
+}
+
+/// Which entries the writer can take at present.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wants {
+    Entries,
+    NoEntries,
+}
+
+impl Queue {
+    /// Takes the entry, or gives it up when the bounds are reached.
+    pub(super) fn push(&self, entry: Vec<u8>) -> Append {
+        let mut inner = self.lock();
+        if inner.closing {
+            return Append::refused(AppendError::Closing);
+        }
+        let (entries, bytes) = (inner.waiting.len(), inner.bytes);
+        if entries >= ENTRIES_MAX || bytes + entry.len() > BYTES_MAX {
+            return Append::refused(AppendError::Overrun { entries, bytes });
+        }
+        let (waiter, receiver) = oneshot::channel();
+        inner.bytes += entry.len();
+        inner.waiting.push_back(Waiting { entry, since: Instant::now(), waiter });
+        drop(inner);
+        self.changed.notify_one();
+        Append::waiting(receiver)
+    }
+
+    pub(super) fn trim(&self, before: Position) {
+        let mut inner = self.lock();
+        if before > inner.trim_before {
+            inner.trim_before = before;
+            drop(inner);
+            self.changed.notify_one();
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closing = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until there is something that the writer wants, or `timeout` is over.
+    pub(super) fn collect(&self, wants: Wants, trimmed_before: Position, timeout: Duration) -> Work {
+        let mut inner = self.lock();
+        let idle = |inner: &mut Inner| {
+            let wanted = wants == Wants::Entries && !inner.waiting.is_empty();
+            !(wanted || inner.closing || inner.trim_before > trimmed_before)
+        };
+        inner = match self.changed.wait_timeout_while(inner, timeout, idle) {
+            Ok((inner, _)) => inner,
+            Err(poisoned) => poisoned.into_inner().0,
+        };
+        let entries = match wants {
+            Wants::Entries => inner.take_block(),
+            Wants::NoEntries => Vec::new(),
+        };
+        Work { entries, trim_before: inner.trim_before, closing: inner.closing }
+    }
+
+    /// Waits out a pause between two tries, shorter when the journal is closed meanwhile; says whether it is.
+    pub(super) fn pause(&self, pause: Duration) -> bool {
+        let inner = self.lock();
+        match self.changed.wait_timeout_while(inner, pause, |inner| !inner.closing) {
+            Ok((inner, _)) => inner.closing,
+            Err(poisoned) => poisoned.into_inner().0.closing,
+        }
+    }
+
+    /// A thread that panicked while it held the lock has left whole entries: every change is one step.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn take_block(&mut self) -> Vec<Waiting> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = self.waiting.front() {
+            let one_more = bytes + next.entry.len();
+            if !entries.is_empty() && (entries.len() == BLOCK_ENTRIES_MAX || one_more > BLOCK_BYTES_MAX) {
+                break;
+            }
+            bytes = one_more;
+            entries.extend(self.waiting.pop_front());
+        }
+        self.bytes -= bytes;
+        entries
+    }
+}

@@ -1,0 +1,173 @@
+//! Opening the journal, whatever is found: the receiver must answer, so a damaged journal is set aside, never repaired
+//! and never deleted. A torn last write is no damage: fjall cuts it off, and nobody was told that it is durable.
+
+use std::io::{self, ErrorKind};
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use std::{fs, iter};
+
+use fjall::LsmError;
+
+use super::Position;
+use super::store::{Extent, Store, StoreError};
+
+/// Why there is no journal. A person must act.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Two receivers with the same data directory.
+    #[error(
+        "the journal in {} is held by another process: stop that one, or give this one a data directory of its own",
+        directory.display()
+    )]
+    Held {
+        /// Where it lies.
+        directory: PathBuf,
+    },
+    /// Rights, a read-only file system, too many open files.
+    #[error("the journal in {} cannot be used", directory.display())]
+    Unusable {
+        /// Where it lies.
+        directory: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system gives no thread.
+    #[error("the journal's writer cannot be started")]
+    Thread {
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// What was found when the journal was opened.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// The oldest position that is kept.
+    pub first: Position,
+    /// The next position.
+    pub next: Position,
+    /// Positions in between whose blocks are gone.
+    pub missing: u64,
+    /// What the kept blocks take on disk.
+    pub bytes: u64,
+    /// Where a damaged journal was moved to.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// What keeps a store from being opened, by what can be done about it.
+enum Obstacle {
+    /// Another process must end.
+    Held,
+    /// Space must come back; trying again helps.
+    DiskFull(StoreError),
+    /// A person must act.
+    Unusable(io::Error),
+    /// Nothing helps: set it aside.
+    Damaged(StoreError),
+}
+
+/// Opens the store for the first time. On a full disk there is none yet: the writer tries again.
+pub(super) fn open(directory: &Path) -> Result<(Option<Store>, Recovery), OpenError> {
+    let unusable = |source| OpenError::Unusable { directory: directory.to_owned(), source };
+    if let Some(parent) = directory.parent() {
+        fs::create_dir_all(parent).map_err(unusable)?;
+    }
+    let mut set_aside_to = None;
+    loop {
+        match try_open(directory) {
+            Ok((store, extent)) => {
+                let Extent { first, next, missing } = extent;
+                let bytes = store.filed_bytes() + store.unflushed_bytes();
+                if missing > 0 {
+                    tracing::error!(first, next, missing, "journal has holes, these records are lost");
+                }
+                return Ok((Some(store), Recovery { first, next, missing, bytes, set_aside: set_aside_to }));
+            }
+            Err(Obstacle::DiskFull(error)) => {
+                tracing::error!(error = %error, "journal cannot be opened, trying again");
+                return Ok((None, Recovery { set_aside: set_aside_to, ..Recovery::default() }));
+            }
+            Err(Obstacle::Held) => return Err(OpenError::Held { directory: directory.to_owned() }),
+            Err(Obstacle::Unusable(source)) => return Err(unusable(source)),
+            Err(Obstacle::Damaged(error)) if set_aside_to.is_none() => {
+                set_aside_to = Some(set_aside(directory, &error).map_err(unusable)?);
+            }
+            Err(Obstacle::Damaged(error)) => return Err(unusable(io::Error::other(error))),
+        }
+    }
+}
+
+/// Opens the store again after it broke. Damage is set aside at once; all else is the caller's to try again.
+pub(super) fn reopen(directory: &Path) -> Result<(Store, Extent), StoreError> {
+    match try_open(directory) {
+        Ok(opened) => Ok(opened),
+        Err(Obstacle::Held) => Err(fjall::Error::Locked.into()),
+        Err(Obstacle::DiskFull(error)) => Err(error),
+        Err(Obstacle::Unusable(error)) => Err(fjall::Error::Io(error).into()),
+        Err(Obstacle::Damaged(error)) => {
+            set_aside(directory, &error).map_err(fjall::Error::Io)?;
+            Err(error)
+        }
+    }
+}
+
+fn try_open(directory: &Path) -> Result<(Store, Extent), Obstacle> {
+    let opened = panic::catch_unwind(AssertUnwindSafe(|| {
+        let store = Store::open(directory)?;
+        let extent = store.extent()?;
+        Ok((store, extent))
+    }));
+    opened.unwrap_or(Err(StoreError::Panicked)).map_err(Obstacle::from)
+}
+
+impl From<StoreError> for Obstacle {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Fjall(fjall::Error::Locked) => Self::Held,
+            StoreError::Fjall(fjall::Error::Io(source) | fjall::Error::Storage(LsmError::Io(source))) => {
+                Self::of_disk(source)
+            }
+            StoreError::Fjall(_)
+            | StoreError::Panicked
+            | StoreError::Key
+            | StoreError::Block(_)
+            | StoreError::Doubted
+            | StoreError::Away => Self::Damaged(error),
+        }
+    }
+}
+
+impl Obstacle {
+    fn of_disk(source: io::Error) -> Self {
+        const EIO: i32 = 5; // the disk cannot read this place: damage, whatever the reason
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull(fjall::Error::Io(source).into()),
+            // What fjall meets in files that are cut, missing, or left by a process killed while it created them.
+            ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::NotFound | ErrorKind::AlreadyExists => {
+                Self::Damaged(fjall::Error::Io(source).into())
+            }
+            _ if source.raw_os_error() == Some(EIO) => Self::Damaged(fjall::Error::Io(source).into()),
+            _ => Self::Unusable(source),
+        }
+    }
+}
+
+/// Moves the damaged directory to a name beside it.
+fn set_aside(directory: &Path, error: &StoreError) -> io::Result<PathBuf> {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let names = iter::once(format!("{name}.damaged-{seconds}"))
+        .chain((1..).map(|again: u32| format!("{name}.damaged-{seconds}-{again}")));
+    for candidate in names.map(|name| directory.with_file_name(name)) {
+        if !candidate.try_exists()? {
+            fs::rename(directory, &candidate)?;
+            tracing::error!(
+                directory = %directory.display(), set_aside = %candidate.display(), error = %error,
+                "journal is damaged and set aside: records in it that were not published are lost",
+            );
+            return Ok(candidate);
+        }
+    }
+    Err(ErrorKind::AlreadyExists.into())
+}

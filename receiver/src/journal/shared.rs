@@ -1,0 +1,69 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use super::append::{Append, AppendError};
+use super::block::Block;
+use super::condition::{Condition, State};
+use super::metrics::Metrics;
+use super::queue::Queue;
+use super::store::{Store, StoreError};
+use super::tail::{Found, Tail};
+use super::{Options, Position};
+
+/// What the handles, the reader and the writer share. The writer alone changes the store, the tail and the condition.
+pub(super) struct Shared {
+    pub(super) queue: Queue,
+    pub(super) tail: Tail,
+    pub(super) condition: Condition,
+    pub(super) metrics: Metrics,
+    /// Empty while the store cannot be opened. Locked for writing only to replace it: fjall releases its directory
+    /// when the last handle is gone, so no handle may leave this cell.
+    pub(super) store: RwLock<Option<Store>>,
+    /// Set by a reader that met damage: the writer opens the store again, and what cannot be read is set aside.
+    pub(super) doubted: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(options: &Options, first: Position, next: Position) -> Self {
+        Self {
+            queue: Queue::default(),
+            tail: Tail::new(first, next),
+            condition: Condition::new(options.capacity()),
+            metrics: Metrics::new(),
+            store: RwLock::new(None),
+            doubted: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn append(&self, entry: Vec<u8>) -> Append {
+        let append = self.queue.push(entry);
+        match append.refusal() {
+            Some(AppendError::Overrun { .. }) => self.name_cause(append),
+            _ => append,
+        }
+    }
+
+    pub(super) fn read(&self, from: Position) -> Result<Option<Block>, StoreError> {
+        match self.tail.find(from) {
+            Found::Here(block) => Ok(Some(block)),
+            Found::Nowhere => Ok(None),
+            Found::InStore => match self.store.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+                Some(store) => store.block_from(from).inspect_err(|_| self.doubted.store(true, Ordering::Relaxed)),
+                None => Err(StoreError::Away),
+            },
+        }
+    }
+
+    /// The queue overruns because the disk is slow, full or broken; the last two can be named.
+    fn name_cause(&self, append: Append) -> Append {
+        let cause = match self.condition.state() {
+            State::Full => Some(AppendError::Full {
+                used: self.condition.used_bytes(),
+                capacity: self.condition.capacity_bytes(),
+            }),
+            State::Broken => self.condition.error().map(AppendError::Broken),
+            State::Normal | State::Slow => None,
+        };
+        cause.map_or(append, Append::refused)
+    }
+}

@@ -1,0 +1,205 @@
+//! The journal's only contact with fjall: its settings, and the few operations that are used.
+//!
+//! Why these settings. Values stand apart from keys (`KvSeparationOptions`), because only then does fjall give the
+//! space of a trimmed backlog back; blocks are trimmed in order, so a file of values dies as a whole and is dropped
+//! unread, and rewriting half-dead ones (`age_cutoff`) would be work for nothing. A first level that merges at once
+//! (`l0_threshold` 1) finds dead files after one flush; it moves keys only. Memory: a small memtable and nearly no
+//! cache, because the publisher reads in order and once.
+//!
+//! Why this module rotates the memtable itself instead of leaving it to fjall: every commit beyond fjall's limit puts
+//! a request into a queue of 1,000 that its worker both reads and writes, so a long merge with one worker would end
+//! in a deadlock, and with two of them one spins. And an idle journal would never merge, so never shrink.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fjall::compaction::Leveled;
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+};
+
+use super::block::{Block, BlockError};
+use super::{Durability, Position};
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// fjall says so.
+    #[error("{0}")]
+    Fjall(#[from] fjall::Error),
+    /// fjall panicked over what it found on disk.
+    #[error("the store panicked while it was opened")]
+    Panicked,
+    /// A key that is none of ours.
+    #[error("the store holds a key that is not a block's")]
+    Key,
+    /// A value that is none of ours.
+    #[error(transparent)]
+    Block(BlockError),
+    /// A reader met damage; opening again shows what can be kept.
+    #[error("a part of the store cannot be read")]
+    Doubted,
+    /// It is not open at present; try again.
+    #[error("the store is not open")]
+    Away,
+}
+
+/// The positions that the store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) first: Position,
+    pub(super) next: Position,
+    /// Positions in between for which there is no block.
+    pub(super) missing: u64,
+}
+
+pub(super) struct Store {
+    database: Database,
+    blocks: Keyspace,
+}
+
+const KEY_BYTES: usize = 12;
+/// Remembers the next position while there is no block. Sorts behind all of them.
+const MARK: [u8; KEY_BYTES + 1] = [u8::MAX; KEY_BYTES + 1];
+
+/// What one flush writes becomes one file of values. Larger means more memory, smaller means more files.
+pub(super) const UNFLUSHED_BYTES_MAX: u64 = 16 << 20;
+const CACHE_BYTES: u64 = 1 << 20;
+/// 4 GiB of backlog are 256 files of values; a reader in order needs one of them.
+const OPEN_FILES_MAX: usize = 64;
+
+impl Store {
+    pub(super) fn open(directory: &Path) -> fjall::Result<Self> {
+        let database = Database::builder(directory)
+            .worker_threads(1) // merging is rare and small, and one thread cannot spin on another
+            .cache_size(CACHE_BYTES)
+            .max_cached_files(Some(OPEN_FILES_MAX))
+            .journal_compression(CompressionType::None) // on the path of an answer
+            .max_journaling_size(64 << 20) // the least that fjall allows
+            .manual_journal_persist(true)
+            .open()?;
+        let values = KvSeparationOptions::default()
+            .compression(CompressionType::Lz4) // off the path, and an outage may last three times longer
+            .file_target_size(UNFLUSHED_BYTES_MAX)
+            .separation_threshold(256)
+            .age_cutoff(0.0);
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(u64::MAX)
+                .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(1)))
+                .with_kv_separation(Some(values))
+        };
+        let blocks = database.keyspace("blocks", options)?;
+        Ok(Self { database, blocks })
+    }
+
+    /// Walks over all keys, which also proves that they can be read.
+    pub(super) fn extent(&self) -> Result<Extent, StoreError> {
+        let mut extent: Option<Extent> = None;
+        for guard in self.blocks.range([0; KEY_BYTES]..=[u8::MAX; KEY_BYTES]) {
+            let (first, count) = parse_key(&guard.key()?)?;
+            let known = extent.get_or_insert(Extent { first, next: first, missing: 0 });
+            known.missing += first.saturating_sub(known.next);
+            known.next = first + u64::from(count);
+        }
+        let mark = self.blocks.get(MARK)?;
+        let mark = mark.and_then(|mark| mark.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
+        let mut extent = extent.unwrap_or(Extent { first: mark, next: mark, missing: 0 });
+        extent.next = extent.next.max(mark);
+        Ok(extent)
+    }
+
+    /// In one batch: removes `trimmed`, adds `block`, remembers `mark`. Durable when it returns.
+    pub(super) fn commit(
+        &self,
+        trimmed: &[(Position, u32)],
+        block: Option<&Block>,
+        mark: Option<Position>,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let mut batch = self.database.batch().durability(Some(match durability {
+            Durability::Host => PersistMode::SyncData,
+            Durability::Process => PersistMode::Buffer,
+        }));
+        for &(first, count) in trimmed {
+            batch.remove(&self.blocks, key(first, count));
+        }
+        if let Some(block) = block {
+            batch.insert(&self.blocks, key(block.first(), block.count()), block.value().clone());
+        }
+        if let Some(mark) = mark {
+            batch.insert(&self.blocks, MARK, mark.to_be_bytes());
+        }
+        batch.commit()?;
+        Ok(())
+    }
+
+    /// The first block at or after `from` that can be read. One that cannot is skipped: it is the reader who knows
+    /// what is missing, by the position. A key that cannot be read is an error: who knows what comes after it.
+    pub(super) fn block_from(&self, from: Position) -> Result<Option<Block>, StoreError> {
+        for guard in self.blocks.range(key(from, 0)..=[u8::MAX; KEY_BYTES]) {
+            let block_key = guard.key()?;
+            let (first, count) = parse_key(&block_key)?;
+            match self.block(&block_key, first, count) {
+                Ok(Some(block)) => return Ok(Some(block)),
+                Ok(None) => {} // trimmed meanwhile
+                Err(error) => tracing::error!(first, count, error = %error, "a block cannot be read, its records are lost"),
+            }
+        }
+        Ok(None)
+    }
+
+    fn block(&self, block_key: &[u8], first: Position, count: u32) -> Result<Option<Block>, StoreError> {
+        let value = self.blocks.get(block_key)?;
+        value.map(|value| Block::decode(first, count, value).map_err(StoreError::Block)).transpose()
+    }
+
+    /// The blocks from `first` on that end at or before `before`, at most `max`.
+    pub(super) fn trimmable(
+        &self,
+        first: Position,
+        before: Position,
+        max: usize,
+    ) -> Result<Vec<(Position, u32)>, StoreError> {
+        let mut blocks = Vec::new();
+        for guard in self.blocks.range(key(first, 0)..key(before, 0)).take(max) {
+            let (first, count) = parse_key(&guard.key()?)?;
+            if first + u64::from(count) <= before {
+                blocks.push((first, count));
+            }
+        }
+        Ok(blocks)
+    }
+
+    /// What has been written but not yet into files of its own: it stands in the log and in memory.
+    pub(super) fn unflushed_bytes(&self) -> u64 {
+        self.database.write_buffer_size()
+    }
+
+    /// What the files hold, trimmed blocks included until the next merge.
+    pub(super) fn filed_bytes(&self) -> u64 {
+        self.blocks.disk_space()
+    }
+
+    /// Has what is in memory written into files, and dead files dropped, on fjall's own thread. Nothing to do while
+    /// the last time still runs, so that at most two memtables exist.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        if self.blocks.sealed_memtable_count() == 0 {
+            self.blocks.rotate_memtable()?;
+        }
+        Ok(())
+    }
+}
+
+fn key(first: Position, count: u32) -> [u8; KEY_BYTES] {
+    let mut key = [0; KEY_BYTES];
+    key[..8].copy_from_slice(&first.to_be_bytes());
+    key[8..].copy_from_slice(&count.to_be_bytes());
+    key
+}
+
+fn parse_key(key: &[u8]) -> Result<(Position, u32), StoreError> {
+    let (first, count) = key.split_first_chunk().ok_or(StoreError::Key)?;
+    let count = count.try_into().map_err(|_| StoreError::Key)?;
+    Ok((u64::from_be_bytes(*first), u32::from_be_bytes(count)))
+}

@@ -1,0 +1,229 @@
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::append::AppendError;
+use super::block::Block;
+use super::condition::State;
+use super::queue::{Waiting, Wants};
+use super::shared::Shared;
+use super::store::{Extent, Store, StoreError, UNFLUSHED_BYTES_MAX};
+use super::{Options, Position, recovery};
+
+/// A turn at least this often, so that an idle journal notices that space came back.
+const TURN: Duration = Duration::from_secs(1);
+/// Removals in one commit: some 50 bytes each, so a commit stays small while a backlog is trimmed.
+const TRIMMED_MAX: usize = 1024;
+/// Merging gives space back only where much is to be had; each time costs a sync or two.
+const MERGE_PAUSE: Duration = Duration::from_secs(1);
+/// Between two tries to open a broken store: soon enough not to lose records, seldom enough not to fill the log.
+const RETRY_PAUSES: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(2)];
+
+/// The one thread that writes. Owns the order of entries, so nothing else needs to.
+pub(super) struct Writer {
+    options: Options,
+    shared: Arc<Shared>,
+    /// The store holds `first..next`.
+    first: Position,
+    next: Position,
+    trim_before: Position,
+    more_to_trim: bool,
+    held: Option<Held>,
+    trimmed_since_flush: bool,
+    flushed_at: Instant,
+    tries: usize,
+}
+
+/// The block being written, and who waits for it. The same block until it is durable, so that a second try replaces
+/// what the first may have left.
+struct Held {
+    block: Block,
+    waiting: Vec<Waiting>,
+}
+
+impl Writer {
+    pub(super) fn new(options: Options, shared: Arc<Shared>) -> Self {
+        let (first, next) = (shared.tail.first(), shared.tail.next());
+        Self {
+            options,
+            shared,
+            first,
+            next,
+            trim_before: 0,
+            more_to_trim: false,
+            held: None,
+            trimmed_since_flush: true,
+            flushed_at: Instant::now(),
+            tries: 0,
+        }
+    }
+
+    pub(super) fn run(mut self, store: Option<Store>) {
+        let mut goes_on = match store {
+            Some(store) => {
+                self.shared.condition.works(store.filed_bytes() + store.unflushed_bytes());
+                self.put_store(Some(store));
+                true
+            }
+            None => self.recover(StoreError::Away),
+        };
+        while goes_on {
+            // fjall may panic over a damaged file; the entries that wait must not die with it.
+            let turn = panic::catch_unwind(AssertUnwindSafe(|| self.take_turn()));
+            goes_on = match turn {
+                Ok(Ok(goes_on)) => goes_on,
+                Ok(Err(error)) => self.recover(error),
+                Err(_) => self.recover(StoreError::Panicked),
+            };
+        }
+        self.put_store(None);
+    }
+
+    /// Collects, commits, tells. False when there is nothing left to do.
+    fn take_turn(&mut self) -> Result<bool, StoreError> {
+        let full = self.shared.condition.state() == State::Full;
+        let holding = self.held.is_some();
+        let wants = if holding || full { Wants::NoEntries } else { Wants::Entries };
+        let patience = if holding || self.more_to_trim { Duration::ZERO } else { TURN };
+        let mut work = self.shared.queue.collect(wants, self.trim_before, patience);
+        if work.closing && full && !holding {
+            // What waits when the journal closes is written even if it is full: it is bounded by the queue.
+            work = self.shared.queue.collect(Wants::Entries, self.trim_before, Duration::ZERO);
+        }
+        self.trim_before = self.trim_before.max(work.trim_before);
+        let last = work.closing && !holding && work.entries.is_empty();
+        self.hold(work.entries);
+        self.commit()?;
+        Ok(!last || self.more_to_trim)
+    }
+
+    fn hold(&mut self, waiting: Vec<Waiting>) {
+        if waiting.is_empty() {
+            return;
+        }
+        let block = Block::encode(self.next, waiting.iter().map(|waiting| waiting.entry.as_slice()));
+        self.held = Some(Held { block, waiting });
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let store = shared.store.read().unwrap_or_else(PoisonError::into_inner);
+        let store = store.as_ref().ok_or(StoreError::Away)?;
+        if shared.doubted.swap(false, Ordering::Relaxed) {
+            return Err(StoreError::Doubted);
+        }
+
+        let trimmed = self.trimmable(store)?;
+        let first = trimmed.last().map_or(self.first, |&(first, count)| first + u64::from(count));
+        let block = self.held.as_ref().map(|held| &held.block);
+        if block.is_some() || !trimmed.is_empty() {
+            let mark = (block.is_none() && first == self.next).then_some(self.next);
+            shared.condition.commit_begins();
+            let committed = store.commit(&trimmed, block, mark, self.options.durability);
+            shared.condition.commit_ended();
+            committed?;
+        }
+        self.first = first;
+        self.more_to_trim = trimmed.len() == TRIMMED_MAX;
+        self.trimmed_since_flush |= !trimmed.is_empty();
+        self.tell();
+        self.make_room(store)?;
+        self.tries = 0;
+        let used_bytes = store.filed_bytes() + store.unflushed_bytes();
+        shared.condition.works(used_bytes);
+        shared.metrics.used_bytes.set(i64::try_from(used_bytes).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    fn trimmable(&self, store: &Store) -> Result<Vec<(Position, u32)>, StoreError> {
+        let before = self.trim_before.min(self.next);
+        if before <= self.first {
+            return Ok(Vec::new());
+        }
+        match self.shared.tail.trimmable(before, TRIMMED_MAX) {
+            Some(blocks) => Ok(blocks),
+            None => store.trimmable(self.first, before, TRIMMED_MAX),
+        }
+    }
+
+    /// The block is durable: readers first, then those who wait for it.
+    fn tell(&mut self) {
+        let Some(Held { block, waiting }) = self.held.take() else {
+            self.shared.tail.advance(self.first, None);
+            return;
+        };
+        debug_assert_eq!(block.first(), self.next, "positions are dense");
+        self.next = block.end();
+        self.shared.tail.advance(self.first, Some(block.clone()));
+        for ((position, _), entry) in block.entries().zip(waiting) {
+            self.shared.metrics.append_seconds.observe(entry.since.elapsed().as_secs_f64());
+            let _ = entry.waiter.send(Ok(position)); // the caller's deadline may have passed
+        }
+    }
+
+    fn make_room(&mut self, store: &Store) -> Result<(), StoreError> {
+        let much = UNFLUSHED_BYTES_MAX.min(self.options.capacity() / 8);
+        let merge_helps = self.trimmed_since_flush
+            && self.flushed_at.elapsed() >= MERGE_PAUSE
+            && (store.filed_bytes() >= much || self.shared.condition.state() == State::Full);
+        if store.unflushed_bytes() >= much || merge_helps {
+            store.flush()?;
+            self.flushed_at = Instant::now();
+            self.trimmed_since_flush = false;
+        }
+        Ok(())
+    }
+
+    /// fjall refuses everything after one failed write, so the store is opened anew, until that works; what was to be
+    /// written is held. False when the journal is closed meanwhile: then the loss is said, and the process may end.
+    fn recover(&mut self, error: StoreError) -> bool {
+        self.shared.condition.broke(error);
+        self.put_store(None);
+        loop {
+            let closing = self.shared.queue.pause(RETRY_PAUSES[self.tries.min(RETRY_PAUSES.len() - 1)]);
+            self.tries += 1;
+            if closing && self.tries >= RETRY_PAUSES.len() {
+                self.give_up();
+                return false;
+            }
+            match recovery::reopen(&self.options.directory) {
+                Ok((store, extent)) => {
+                    self.resume(store, extent);
+                    return true;
+                }
+                Err(error) => self.shared.condition.broke(error),
+            }
+        }
+    }
+
+    /// Positions that were given out are never given again, even after a damaged journal was set aside. What the
+    /// store holds beyond `next` can only be the block that is held, and the next commit replaces it.
+    fn resume(&mut self, store: Store, extent: Extent) {
+        if self.held.is_none() {
+            self.next = self.next.max(extent.next);
+        }
+        self.first = if extent.first == extent.next { self.next } else { extent.first.min(self.next) };
+        self.shared.tail.reset(self.first, self.next);
+        self.put_store(Some(store));
+        tracing::warn!(first = self.first, next = self.next, "journal was opened again");
+    }
+
+    fn give_up(&mut self) {
+        let mut lost = 0;
+        let mut waiting = self.held.take().map(|held| held.waiting).unwrap_or_default();
+        while !waiting.is_empty() {
+            for entry in waiting.drain(..) {
+                lost += 1;
+                let _ = entry.waiter.send(Err(self.shared.condition.error().map_or(AppendError::Closing, AppendError::Broken)));
+            }
+            waiting = self.shared.queue.collect(Wants::Entries, self.trim_before, Duration::ZERO).entries;
+        }
+        tracing::error!(lost, "journal is closed while it cannot be written: these records are lost");
+    }
+
+    fn put_store(&self, store: Option<Store>) {
+        *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+    }
+}

@@ -1,0 +1,32 @@
+//! Answers callbacks and records every one of them.
+//!
+//! One callback, seven steps, each a module that knows nothing of those behind it:
+//!
+//! 1. [`server`]: a connection within the limits; its requests, one after the other.
+//! 2. [`callback`]: bytes and query become a [`callback::Callback`], or the request is turned away as not from Chat
+//!    before its body is read. From here on every way ends in HTTP 200: Chat reads anything else as "let it through".
+//! 3. [`decision`]: yes or no from memory, without a wait.
+//! 4. [`record`]: what is kept of it, with its id and its place in the boot's dense sequence.
+//! 5. [`journal`]: the record becomes durable together with those that wait beside it.
+//! 6. [`reply`]: the decision in the command's own shape. Past the deadline it goes out before step 5 has ended.
+//! 7. [`publisher`]: from the journal to Kafka, in order, trimmed when acknowledged.
+//!
+//! [`answer`] is steps 2 to 6 for one request. [`verdicts`] fills step 3's memory from Kafka, which is the only way
+//! back: what a worker concludes of the records of step 7 arrives there. [`app`] starts and stops all of it.
+//!
+//! What each promise rests on: the answer promise on steps 2 to 6 never waiting for Kafka, and for the disk only up
+//! to the deadline; the record promise on step 5 standing before step 6, and on step 7 trimming only what Kafka has.
+
+mod budget;
+pub mod callback;
+mod config;
+pub mod decision;
+pub mod journal;
+mod metrics;
+pub mod outcome;
+mod received;
+mod recording;
+mod reply;
+mod verdicts;
+
+pub use config::{Config, Fallback, FallbackReply, StaleVerdicts, Tokens};

@@ -1,0 +1,371 @@
+//! From the `verdicts` topic into memory: everything up to the end captured at start before the receiver is ready, and
+//! every newer verdict as it comes.
+//!
+//! Every receiver reads every partition, so there is no group and nothing is committed. A thread of its own, because
+//! librdkafka's consumer blocks. While Kafka is away the thread waits and what is in memory holds.
+
+mod snapshot;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use portcullis_schema::kafka::Kafka;
+use portcullis_schema::{Readiness, Timestamp, Verdict, VerdictKey};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use tracing::{error, info, warn};
+
+use crate::config::StaleVerdicts;
+use crate::decision::{Decisions, Keeper, Kept};
+use crate::metrics::Metrics;
+use snapshot::Snapshot;
+
+/// The latch that this module owns.
+const LATCH: &str = "verdicts";
+/// How long the broker may take to answer what is asked at start and for the lag.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two tries while Kafka is away.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How long a poll waits when there is nothing: the bound on stopping, not on a verdict, which wakes it.
+const POLL_WAIT: Duration = Duration::from_millis(100);
+/// Messages applied before their offsets and terms are put in force together.
+const BATCH_MAX: usize = 1_000;
+/// How often the lag is measured, and the memory swept.
+const LAG_EVERY: Duration = Duration::from_secs(1);
+/// How often a snapshot is written when something changed. A restart reads the rest from the topic.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
+
+/// The reading thread.
+pub(crate) struct Verdicts {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// What the reader is given at start.
+pub(crate) struct Options {
+    pub(crate) kafka: Kafka,
+    pub(crate) snapshot: PathBuf,
+    pub(crate) stale: StaleVerdicts,
+    pub(crate) decisions: Decisions,
+    pub(crate) keeper: Keeper,
+    pub(crate) readiness: Readiness,
+    pub(crate) metrics: Metrics,
+}
+
+impl Verdicts {
+    pub(crate) fn start(options: Options) -> std::io::Result<Self> {
+        options.readiness.unset(LATCH, "verdicts are being read");
+        let stop = Arc::new(AtomicBool::new(false));
+        let reader = Reader {
+            stop: Arc::clone(&stop),
+            next: Vec::new(),
+            known_to_hold: Instant::now(),
+            changed: false,
+            options,
+        };
+        let thread = std::thread::Builder::new()
+            .name("verdicts".to_owned())
+            .spawn(move || reader.run())?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends within [`ASK_TIMEOUT`], the last snapshot written. Blocks.
+    pub(crate) fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if self.thread.join().is_err() {
+            error!("the verdict reader panicked");
+        }
+    }
+}
+
+struct Reader {
+    options: Options,
+    stop: Arc<AtomicBool>,
+    /// For each partition, the next offset to read.
+    next: Vec<i64>,
+    known_to_hold: Instant,
+    changed: bool,
+}
+
+impl Reader {
+    fn run(mut self) {
+        self.load_snapshot();
+        let mut said = String::new();
+        while !self.stopping() {
+            match self.follow() {
+                Ok(()) => break,
+                Err(error) => {
+                    let reason = format!("{:#}", Told(&error));
+                    if reason != said {
+                        warn!(error = %reason, "verdicts cannot be read, what is in memory holds; trying again");
+                        said.clone_from(&reason);
+                    }
+                    self.kafka_is_away(&reason);
+                    std::thread::sleep(RETRY_PAUSE);
+                }
+            }
+        }
+        self.save_snapshot();
+    }
+
+    /// Reads until the process stops; an error is for trying again.
+    fn follow(&mut self) -> Result<(), KafkaError> {
+        let consumer = consumer(&self.options.kafka)?;
+        let ends = self.assign(&consumer)?;
+        let warm_before = self.options.readiness.latches().get(LATCH).is_some_and(|latch| latch.ready);
+        let began = Instant::now();
+        let mut warm = false;
+        let (mut housekept, mut saved) = (Instant::now(), Instant::now());
+        while !self.stopping() {
+            self.read_batch(&consumer)?;
+            if !warm && self.next.iter().zip(&ends).all(|(next, end)| next >= end) {
+                warm = true;
+                self.is_warm(began, warm_before);
+            }
+            if housekept.elapsed() >= LAG_EVERY {
+                housekept = Instant::now();
+                self.keep_house(&consumer, warm);
+            }
+            if warm && saved.elapsed() >= SNAPSHOT_EVERY {
+                saved = Instant::now();
+                self.save_snapshot();
+            }
+        }
+        Ok(())
+    }
+
+    /// Assigns every partition from where memory ends, and gives the end offsets of now.
+    fn assign(&mut self, consumer: &BaseConsumer) -> Result<Vec<i64>, KafkaError> {
+        let topic = &self.options.kafka.topics.verdicts;
+        let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
+        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        if let Some(error) = metadata.topics().first().and_then(|topic| topic.error()) {
+            return Err(KafkaError::MetadataFetch(error.into()));
+        }
+        if self.next.len() != partitions {
+            // Offsets of a topic that was made anew mean nothing.
+            self.next = vec![0; partitions];
+        }
+        let mut assignment = TopicPartitionList::new();
+        let mut ends = Vec::with_capacity(partitions);
+        for (partition, next) in (0..).zip(&mut self.next) {
+            let (low, high) = consumer.fetch_watermarks(topic, partition, ASK_TIMEOUT)?;
+            if *next > high {
+                warn!(partition, next = *next, high, "the topic was made anew, reading all of it");
+                *next = low;
+            }
+            *next = (*next).max(low);
+            assignment.add_partition_offset(topic, partition, Offset::Offset(*next))?;
+            ends.push(high);
+        }
+        consumer.assign(&assignment)?;
+        Ok(ends)
+    }
+
+    /// Applies what is there, waiting for the first message only, and puts it in force.
+    fn read_batch(&mut self, consumer: &BaseConsumer) -> Result<(), KafkaError> {
+        let mut wait = POLL_WAIT;
+        for _ in 0..BATCH_MAX {
+            match consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => self.apply(&message),
+                // The last offsets of a compacted topic may hold no message: the end is an event of its own.
+                Some(Err(KafkaError::PartitionEOF(partition))) => self.reached_end(consumer, partition),
+                Some(Err(error)) if is_passing(&error) => break,
+                Some(Err(error)) => return Err(error),
+            }
+            wait = Duration::ZERO;
+        }
+        self.options.keeper.settle(&self.next);
+        Ok(())
+    }
+
+    fn apply(&mut self, message: &BorrowedMessage<'_>) {
+        let now = Timestamp::now();
+        let outcome = match message.payload() {
+            Some(json) => match Verdict::decode(json) {
+                Ok(verdict) => match self.options.keeper.put(&verdict, now) {
+                    Kept::InForce => "in_force",
+                    Kept::Expired => "expired",
+                    Kept::TermsFull => "terms_full",
+                },
+                Err(error) => undecodable(message, &error),
+            },
+            None => match key_of(message) {
+                Ok(key) => {
+                    self.options.keeper.lift(&key);
+                    "lifted"
+                }
+                Err(error) => undecodable(message, &error),
+            },
+        };
+        self.options.metrics.verdict_read(outcome);
+        self.changed = true;
+        self.advance(message.partition(), message.offset() + 1);
+    }
+
+    fn reached_end(&mut self, consumer: &BaseConsumer, partition: i32) {
+        let Ok(positions) = consumer.position() else {
+            return;
+        };
+        let topic = &self.options.kafka.topics.verdicts;
+        if let Some(position) = positions.find_partition(topic, partition)
+            && let Offset::Offset(offset) = position.offset()
+        {
+            self.advance(partition, offset);
+        }
+    }
+
+    fn advance(&mut self, partition: i32, next: i64) {
+        if let Some(known) = usize::try_from(partition).ok().and_then(|index| self.next.get_mut(index)) {
+            *known = (*known).max(next);
+        }
+    }
+
+    fn is_warm(&mut self, began: Instant, before: bool) {
+        self.options.keeper.warm();
+        self.known_to_hold = Instant::now();
+        let (subjects, took) = (self.options.decisions.subjects(), began.elapsed());
+        self.options.readiness.set(LATCH, "everything up to the end captured at start is in force");
+        if before {
+            info!(subjects, "verdicts are read again");
+        } else {
+            info!(subjects, ?took, "verdicts are in force");
+        }
+    }
+
+    /// The lag is the time since every partition was seen to be read to its end, asked of the broker: silence on the
+    /// topic and a broker that is away look the same otherwise.
+    fn keep_house(&mut self, consumer: &BaseConsumer, warm: bool) {
+        let topic = &self.options.kafka.topics.verdicts;
+        let asked = Instant::now();
+        let at_end = (0..).zip(&self.next).all(|(partition, next)| {
+            consumer
+                .fetch_watermarks(topic, partition, ASK_TIMEOUT)
+                .is_ok_and(|(_, high)| *next >= high)
+        });
+        if warm && at_end {
+            self.known_to_hold = asked;
+        }
+        self.options.metrics.verdict_lag(self.known_to_hold.elapsed());
+        self.options.keeper.sweep(Timestamp::now());
+        let decisions = &self.options.decisions;
+        self.options.metrics.verdicts(decisions.subjects(), decisions.evicted());
+    }
+}
+
+/// Memory at start and at the end.
+impl Reader {
+    /// Fills memory from the last snapshot where that is young enough, and goes on in the topic from its offsets.
+    fn load_snapshot(&mut self) {
+        let now = Timestamp::now();
+        let topic = &self.options.kafka.topics.verdicts;
+        let snapshot = match Snapshot::load(&self.options.snapshot, topic, now) {
+            Ok(Some(snapshot)) => snapshot,
+            Ok(None) => return,
+            Err(error) => {
+                warn!(file = %self.options.snapshot.display(), %error, "verdict snapshot cannot be read, starting without");
+                return;
+            }
+        };
+        for verdict in &snapshot.verdicts {
+            self.options.keeper.put(verdict, now);
+        }
+        self.next = snapshot.next;
+        self.options.keeper.settle(&self.next);
+        info!(verdicts = snapshot.verdicts.len(), age = ?now.since(snapshot.taken_at), "verdict snapshot is loaded");
+        self.known_to_hold = Instant::now().checked_sub(now.since(snapshot.taken_at)).unwrap_or_else(Instant::now);
+    }
+
+    /// With a snapshot and the policy to serve it, the receiver is ready though Kafka is away.
+    fn kafka_is_away(&mut self, reason: &str) {
+        self.options.metrics.verdict_lag(self.known_to_hold.elapsed());
+        let readiness = &self.options.readiness;
+        if readiness.latches().get(LATCH).is_some_and(|latch| latch.ready) {
+            return;
+        }
+        if self.options.stale == StaleVerdicts::Serve && !self.next.is_empty() {
+            self.options.keeper.warm();
+            readiness.set(LATCH, format!("the last snapshot is in force, Kafka is away: {reason}"));
+            return;
+        }
+        readiness.unset(LATCH, format!("verdicts cannot be read: {reason}"));
+    }
+
+    fn save_snapshot(&mut self) {
+        // Memory that never held everything must not pass for it.
+        let warm = self.options.readiness.latches().get(LATCH).is_some_and(|latch| latch.ready);
+        if !warm || !std::mem::take(&mut self.changed) {
+            return;
+        }
+        let (path, topic) = (&self.options.snapshot, &self.options.kafka.topics.verdicts);
+        let verdicts = self.options.keeper.verdicts();
+        if let Err(error) = Snapshot::save(path, topic, &self.next, Timestamp::now(), verdicts) {
+            warn!(file = %path.display(), %error, "verdict snapshot cannot be written, a restart reads the whole topic");
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+fn consumer(kafka: &Kafka) -> Result<BaseConsumer, KafkaError> {
+    let mut config = ClientConfig::new();
+    // The first wake-up after silence, and the recovery after a fault, must not wait for the defaults of 1 s and 500 ms.
+    config
+        .set("fetch.queue.backoff.ms", "10")
+        .set("fetch.error.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "2000")
+        .set("socket.timeout.ms", "10000");
+    for (name, value) in kafka.client_properties() {
+        config.set(name, value);
+    }
+    config
+        // `assign` asks for a group though none is used.
+        .set("group.id", "portcullis-verdicts-unused")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "earliest")
+        .set("allow.auto.create.topics", "false");
+    config.create()
+}
+
+/// The client recovers from these by itself; what it cannot is met by a new one.
+fn is_passing(error: &KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
+    matches!(
+        error.rdkafka_error_code(),
+        Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut)
+    )
+}
+
+fn key_of(message: &BorrowedMessage<'_>) -> Result<VerdictKey, portcullis_schema::VerdictError> {
+    String::from_utf8_lossy(message.key().unwrap_or_default()).parse()
+}
+
+fn undecodable(message: &BorrowedMessage<'_>, error: &dyn std::error::Error) -> &'static str {
+    let (partition, offset) = (message.partition(), message.offset());
+    warn!(partition, offset, error = %format!("{:#}", Told(error)), "not a verdict, passed over");
+    "undecodable"
+}
+
+/// An error with its causes, on one line.
+struct Told<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Told<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(formatter, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
