@@ -1,1 +1,1 @@
-
+//! System tests over the real binary.

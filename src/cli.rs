@@ -1,0 +1,73 @@
+use std::io::{Write, stdout};
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::{logging, topics, verdict};
+
+/// The gate and the audit pipeline for Tencent Cloud Chat callbacks.
+#[derive(Parser)]
+#[command(
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done, 1 the checked thing does not hold, 2 usage, 64 the configuration is wrong, \
+                  69 a needed service is away, 70 a bug.\n\
+                  Environment: PORTCULLIS__SECTION__KEY=value overrides the configuration, PORTCULLIS_LOG filters \
+                  the logs (info), PORTCULLIS_LOG_FORMAT is json or human."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create the topics in Kafka, or check how they are set
+    #[command(
+        subcommand,
+        after_help = "Example:\n  portcullis topics create --config portcullis.toml"
+    )]
+    Topics(topics::Command),
+    /// Deny or allow by a moderator's hand, lift it, list what holds
+    #[command(
+        subcommand,
+        after_help = "Example:\n  portcullis verdict list --config portcullis.toml"
+    )]
+    Verdict(Box<verdict::Command>),
+}
+
+/// Does what the arguments say.
+pub(crate) fn run() -> Result<(), Failure> {
+    let cli = Cli::parse();
+    logging::start()?;
+    let mut out = stdout().lock();
+    match cli.command {
+        Command::Topics(command) => command.run(&mut out)?,
+        Command::Verdict(command) => command.run(&mut out)?,
+    }
+    Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn every_command_shows_an_example_and_no_arguments_contradict_each_other() {
+        let mut cli = Cli::command();
+        cli.build();
+        cli.clone().debug_assert();
+        let mut commands: Vec<clap::Command> = cli.get_subcommands().cloned().collect();
+        while let Some(command) = commands.pop() {
+            if command.get_name() == "help" {
+                continue;
+            }
+            let shown = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(shown.starts_with("Example"), "{}", command.get_name());
+            commands.extend(command.get_subcommands().cloned());
+        }
+    }
+}
