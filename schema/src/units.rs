@@ -37,12 +37,12 @@ pub fn bytes(text: &str) -> Option<u64> {
 /// The duration in its largest unit that keeps it whole, as [`duration`] reads it.
 pub fn show_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    show(millis, DURATIONS.iter().rev())
+    show(millis, &DURATIONS)
 }
 
 /// The size in its largest binary unit that keeps it whole, as [`bytes`] reads it.
 pub fn show_bytes(bytes: u64) -> String {
-    show(bytes, SIZES[..4].iter().rev())
+    show(bytes, &SIZES[..4])
 }
 
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -52,13 +52,14 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-fn show<'a>(value: u64, mut largest_first: impl Iterator<Item = &'a (&'static str, u64)>) -> String {
-    largest_first
-        .find(|(_, factor)| value % factor == 0 && value >= *factor)
-        .map_or_else(
-            || format!("0{}", "ms"),
-            |(unit, factor)| format!("{}{unit}", value / factor),
-        )
+/// `units` from the smallest on; zero is zero of the smallest.
+fn show(value: u64, units: &[(&str, u64)]) -> String {
+    let whole = units
+        .iter()
+        .rev()
+        .find(|(_, factor)| value != 0 && value.is_multiple_of(*factor));
+    let (unit, factor) = whole.unwrap_or(&units[0]);
+    format!("{}{unit}", value / factor)
 }
 
 #[cfg(test)]

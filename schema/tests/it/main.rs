@@ -1,0 +1,3 @@
+//! The contracts, seen from outside.
+
+mod golden;
