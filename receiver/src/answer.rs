@@ -20,8 +20,8 @@ use crate::journal::{Journal, State as JournalState};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use crate::received::{self, End, Received};
-use crate::recording::Recording;
 use crate::record::{self, Boot};
+use crate::recording::Recording;
 use crate::reply;
 
 /// What answering needs. One for all requests.
@@ -51,7 +51,12 @@ pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) 
     if let Some(reply) = no_callback(&head.method, &query, &body) {
         return reply;
     }
-    query.mask(app.apps.values().flat_map(Tokens::iter));
+    query.mask(|value| {
+        app.apps
+            .values()
+            .flat_map(Tokens::iter)
+            .any(|token| value.contains(token))
+    });
     let caller = match Caller::authenticate(&query, &app.apps, received_at) {
         Ok(caller) => caller,
         Err(forged) => return app.turn_away(query, &forged, received_at, began),
@@ -65,7 +70,11 @@ pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) 
         let _late = timeout_at(deadline, recording.written()).await;
     }
     app.metrics.answered(&command, judged.outcome, began.elapsed());
-    if closing { reply::closing(judged.reply) } else { judged.reply }
+    if closing {
+        reply::closing(judged.reply)
+    } else {
+        judged.reply
+    }
 }
 
 /// The answer to what is no callback at all: a browser, the console's probe.
@@ -77,7 +86,9 @@ fn no_callback(method: &Method, query: &Query, body: &Body) -> Option<Response<B
         Method::GET | Method::HEAD => Some(reply::alive()),
         _ => {
             let mut refused = reply::refused(StatusCode::METHOD_NOT_ALLOWED, "callbacks are sent by POST");
-            refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, HEAD"));
+            refused
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("POST, GET, HEAD"));
             Some(refused)
         }
     }

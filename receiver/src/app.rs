@@ -134,7 +134,9 @@ impl Receiver {
             Remaining { records }
         };
         // Joins threads and waits for Kafka: not on a thread of the runtime.
-        let remaining = tokio::task::spawn_blocking(rest).await.unwrap_or(Remaining { records: 0 });
+        let remaining = tokio::task::spawn_blocking(rest)
+            .await
+            .unwrap_or(Remaining { records: 0 });
         match remaining.records {
             0 => info!("receiver has stopped, every record is in Kafka"),
             records => warn!(records, "receiver has stopped, the next start publishes what remains"),

@@ -41,7 +41,12 @@ mod tests {
     fn a_burst_fits_then_only_what_time_regains() {
         let start = Instant::now();
         let budget = Budget::new(10, 3, start);
-        let taken = |at| std::iter::repeat_with(|| budget.take(at)).take(10).filter(|fits| *fits).count();
+        let taken = |at| {
+            std::iter::repeat_with(|| budget.take(at))
+                .take(10)
+                .filter(|fits| *fits)
+                .count()
+        };
         assert_eq!(taken(start), 3);
         assert_eq!(taken(start + Duration::from_millis(250)), 2);
         assert_eq!(taken(start + Duration::from_secs(3_600)), 3);

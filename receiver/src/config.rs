@@ -105,7 +105,9 @@ impl Config {
         let bytes_max = journal.bytes("bytes_max", 64 << 20..=1 << 44);
         let durabilities = [("host", Durability::Host), ("process", Durability::Process)];
         let durability = journal.choice("durability", &durabilities);
-        let verdicts_max = section.section("decisions").integer("verdicts_max", 1_000..=100_000_000);
+        let verdicts_max = section
+            .section("decisions")
+            .integer("verdicts_max", 1_000..=100_000_000);
         Self {
             instance: instance.unwrap_or_else(|| host.to_owned()),
             listen: listen.unwrap_or(loopback(8080)),
@@ -129,7 +131,9 @@ const ADDRESS_FORM: &str = "an address and a port such as \"127.0.0.1:8080\"";
 const INSTANCE_FORM: &str = "1 to 64 letters, digits, '.', '_' or '-'";
 
 fn instance_name(text: &str) -> Option<String> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     (plain && (1..=64).contains(&text.len())).then(|| text.to_owned())
 }
 
@@ -189,7 +193,12 @@ impl Tokens {
                 }
                 Err(error) => {
                     let found = format!("{file:?}, which cannot be read: {error}");
-                    section.mistake(place.clone(), "tokens_file", found, "a readable file, a line for each token");
+                    section.mistake(
+                        place.clone(),
+                        "tokens_file",
+                        found,
+                        "a readable file, a line for each token",
+                    );
                     Vec::new()
                 }
             },
@@ -198,8 +207,16 @@ impl Tokens {
             section.mistake(place.clone(), "tokens", format!("{} tokens", tokens.len()), allowed);
         }
         // The token itself is never shown.
-        if let Some(token) = tokens.iter().find(|token| token.is_empty() || token.len() > TOKEN_BYTES_MAX) {
-            section.mistake(place, "tokens", format!("a token of {} characters", token.len()), allowed);
+        if let Some(token) = tokens
+            .iter()
+            .find(|token| token.is_empty() || token.len() > TOKEN_BYTES_MAX)
+        {
+            section.mistake(
+                place,
+                "tokens",
+                format!("a token of {} characters", token.len()),
+                allowed,
+            );
         }
         Self(tokens)
     }
@@ -225,12 +242,19 @@ impl Fallback {
     }
 
     fn read(mut section: Section) -> Self {
-        let default = section.choice("default", &[("allow", FallbackReply::Allow)]).unwrap_or_default();
+        let default = section
+            .choice("default", &[("allow", FallbackReply::Allow)])
+            .unwrap_or_default();
         let mut commands = BTreeMap::new();
         for name in section.keys() {
             let command = Command::parse(&name);
             let Some(refusal) = command.refusal() else {
-                section.mistake(section.place(&name), &name, "a fallback", "commands that can be refused");
+                section.mistake(
+                    section.place(&name),
+                    &name,
+                    "a fallback",
+                    "commands that can be refused",
+                );
                 continue;
             };
             let place = section.place(&name);
@@ -243,12 +267,7 @@ impl Fallback {
 }
 
 impl FallbackReply {
-    fn read(
-        section: &mut Section,
-        name: &str,
-        place: Place,
-        refusal: &portcullis_schema::Refusal,
-    ) -> Option<Self> {
+    fn read(section: &mut Section, name: &str, place: Place, refusal: &portcullis_schema::Refusal) -> Option<Self> {
         if section.is_string(name) {
             return section.choice(name, &[("allow", Self::Allow)]);
         }

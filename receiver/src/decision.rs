@@ -186,7 +186,9 @@ impl Decisions {
         {
             let skeleton = text::skeleton(name);
             store.each_of(app, SubjectKind::Name, &skeleton, &mut visit);
-            terms.each_in(app, &skeleton, |term| store.each_of(app, SubjectKind::Term, term, &mut visit));
+            terms.each_in(app, &skeleton, |term| {
+                store.each_of(app, SubjectKind::Term, term, &mut visit)
+            });
         }
         store.each_of(app, SubjectKind::Everyone, "", &mut visit);
     }

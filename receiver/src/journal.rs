@@ -103,7 +103,11 @@ impl Journal {
             .name("journal".to_owned())
             .spawn(move || writer.run(store))
             .map_err(|source| OpenError::Thread { source })?;
-        Ok(Self { shared, writer: Arc::new(Mutex::new(Some(thread))), recovery: Arc::new(recovery) })
+        Ok(Self {
+            shared,
+            writer: Arc::new(Mutex::new(Some(thread))),
+            recovery: Arc::new(recovery),
+        })
     }
 
     /// Puts the entry into the queue, at once and without blocking. Await what is returned to know that it is durable,

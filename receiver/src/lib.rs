@@ -17,16 +17,23 @@
 //! What each promise rests on: the answer promise on steps 2 to 6 never waiting for Kafka, and for the disk only up
 //! to the deadline; the record promise on step 5 standing before step 6, and on step 7 trimming only what Kafka has.
 
+mod answer;
+mod app;
 mod budget;
 pub mod callback;
 mod config;
 pub mod decision;
+pub mod entry;
 pub mod journal;
 mod metrics;
 pub mod outcome;
+pub mod publisher;
 mod received;
+mod record;
 mod recording;
 mod reply;
+mod server;
 mod verdicts;
 
+pub use app::{Receiver, Remaining, StartError};
 pub use config::{Config, Fallback, FallbackReply, StaleVerdicts, Tokens};

@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::outcome::Outcome;
+use crate::publisher::Lost;
 
 /// From far below the product's own cost to Chat's 2 s.
 const REPLY_SECONDS: [f64; 14] = [
@@ -38,11 +39,6 @@ pub(crate) struct Metrics {
 struct Callbacks {
     command: &'static str,
     outcome: Outcome,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct Lost {
-    pub(crate) reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,15 +67,27 @@ impl Metrics {
             rung: Gauge::default(),
         };
         let m = metrics.clone();
-        registry.register("receiver_callbacks", "Callbacks by command and by how they ended", m.callbacks);
-        registry.register("receiver_reply_seconds", "From a callback's head to its reply", m.reply_seconds);
+        registry.register(
+            "receiver_callbacks",
+            "Callbacks by command and by how they ended",
+            m.callbacks,
+        );
+        registry.register(
+            "receiver_reply_seconds",
+            "From a callback's head to its reply",
+            m.reply_seconds,
+        );
         registry.register(
             "receiver_forged_unrecorded",
             "Requests that are not from Chat, beyond the budget for recording them",
             m.forged_unrecorded,
         );
         registry.register("receiver_verdicts", "Subjects with a verdict in memory", m.verdicts);
-        registry.register("receiver_verdicts_read", "Messages of the topic by what became of them", m.verdicts_read);
+        registry.register(
+            "receiver_verdicts_read",
+            "Messages of the topic by what became of them",
+            m.verdicts_read,
+        );
         registry.register(
             "receiver_verdicts_evicted",
             "Subjects that had to go for newer ones: raise receiver.decisions.verdicts_max",
@@ -90,7 +98,11 @@ impl Metrics {
             "Since the memory was last known to hold everything in the topic",
             m.verdict_lag_seconds,
         );
-        registry.register("receiver_rung", "0 normal, 1 journal_slow, 2 journal_full, 3 overloaded", m.rung);
+        registry.register(
+            "receiver_rung",
+            "0 normal, 1 journal_slow, 2 journal_full, 3 overloaded",
+            m.rung,
+        );
         metrics
     }
 

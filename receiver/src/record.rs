@@ -108,7 +108,7 @@ pub(crate) fn to_entry(record: &AuditRecord) -> serde_json::Result<Entry> {
     Ok(Entry {
         id: record.id,
         received_at: record.received_at,
-        key: Some(record.key()),
+        key: record.key(),
         command: record.command.clone(),
         payload: record.encode()?,
     })

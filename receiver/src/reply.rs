@@ -48,7 +48,10 @@ pub(crate) fn allowed() -> Response<Body> {
 
 /// What is not from Chat, or no callback at all.
 pub(crate) fn refused(status: StatusCode, reason: &str) -> Response<Body> {
-    with(status, serde_json::to_string(&Reason { error: reason }).unwrap_or_default())
+    with(
+        status,
+        serde_json::to_string(&Reason { error: reason }).unwrap_or_default(),
+    )
 }
 
 /// The answer to a probe.
@@ -58,13 +61,17 @@ pub(crate) fn alive() -> Response<Body> {
 
 /// The connection must end with this reply: the request on it was not read to its end.
 pub(crate) fn closing(mut reply: Response<Body>) -> Response<Body> {
-    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    reply
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
     reply
 }
 
 fn with(status: StatusCode, json: impl Into<Body>) -> Response<Body> {
     let mut reply = Response::new(json.into());
     *reply.status_mut() = status;
-    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply
 }

@@ -117,7 +117,12 @@ impl Reader {
     fn follow(&mut self) -> Result<(), KafkaError> {
         let consumer = consumer(&self.options.kafka)?;
         let ends = self.assign(&consumer)?;
-        let warm_before = self.options.readiness.latches().get(LATCH).is_some_and(|latch| latch.ready);
+        let warm_before = self
+            .options
+            .readiness
+            .latches()
+            .get(LATCH)
+            .is_some_and(|latch| latch.ready);
         let began = Instant::now();
         let mut warm = false;
         let (mut housekept, mut saved) = (Instant::now(), Instant::now());
@@ -156,7 +161,12 @@ impl Reader {
         for (partition, next) in (0..).zip(&mut self.next) {
             let (low, high) = consumer.fetch_watermarks(topic, partition, ASK_TIMEOUT)?;
             if *next > high {
-                warn!(partition, next = *next, high, "the topic was made anew, reading all of it");
+                warn!(
+                    partition,
+                    next = *next,
+                    high,
+                    "the topic was made anew, reading all of it"
+                );
                 *next = low;
             }
             *next = (*next).max(low);
@@ -222,7 +232,10 @@ impl Reader {
     }
 
     fn advance(&mut self, partition: i32, next: i64) {
-        if let Some(known) = usize::try_from(partition).ok().and_then(|index| self.next.get_mut(index)) {
+        if let Some(known) = usize::try_from(partition)
+            .ok()
+            .and_then(|index| self.next.get_mut(index))
+        {
             *known = (*known).max(next);
         }
     }
@@ -231,7 +244,9 @@ impl Reader {
         self.options.keeper.warm();
         self.known_to_hold = Instant::now();
         let (subjects, took) = (self.options.decisions.subjects(), began.elapsed());
-        self.options.readiness.set(LATCH, "everything up to the end captured at start is in force");
+        self.options
+            .readiness
+            .set(LATCH, "everything up to the end captured at start is in force");
         if before {
             info!(subjects, "verdicts are read again");
         } else {
@@ -279,7 +294,9 @@ impl Reader {
         self.next = snapshot.next;
         self.options.keeper.settle(&self.next);
         info!(verdicts = snapshot.verdicts.len(), age = ?now.since(snapshot.taken_at), "verdict snapshot is loaded");
-        self.known_to_hold = Instant::now().checked_sub(now.since(snapshot.taken_at)).unwrap_or_else(Instant::now);
+        self.known_to_hold = Instant::now()
+            .checked_sub(now.since(snapshot.taken_at))
+            .unwrap_or_else(Instant::now);
     }
 
     /// With a snapshot and the policy to serve it, the receiver is ready though Kafka is away.
@@ -299,7 +316,12 @@ impl Reader {
 
     fn save_snapshot(&mut self) {
         // Memory that never held everything must not pass for it.
-        let warm = self.options.readiness.latches().get(LATCH).is_some_and(|latch| latch.ready);
+        let warm = self
+            .options
+            .readiness
+            .latches()
+            .get(LATCH)
+            .is_some_and(|latch| latch.ready);
         if !warm || !std::mem::take(&mut self.changed) {
             return;
         }

@@ -148,9 +148,22 @@ mod tests {
     #[test]
     fn what_is_no_json_stays_as_it_came() {
         for text in [
-            "{", "[1,]", "{\"a\":1}{", "1 2", "tr ue", "\"open", "{\"a\": /* open", "nul", "\u{0}", "a=b&c=d", "- 1",
+            "{",
+            "[1,]",
+            "{\"a\":1}{",
+            "1 2",
+            "tr ue",
+            "\"open",
+            "{\"a\": /* open",
+            "nul",
+            "\u{0}",
+            "a=b&c=d",
+            "- 1",
         ] {
-            assert!(matches!(Body::parse(text.into()), Body::Text(kept) if kept == text), "{text:?}");
+            assert!(
+                matches!(Body::parse(text.into()), Body::Text(kept) if kept == text),
+                "{text:?}"
+            );
         }
         assert!(matches!(Body::parse(vec![b'{', 0xff]), Body::Bytes(kept) if kept == [b'{', 0xff]));
         assert!(matches!(Body::parse(Vec::new()), Body::Empty));
@@ -166,7 +179,13 @@ mod tests {
 
     #[test]
     fn oddities_that_are_still_json_are_kept_to_the_letter() {
-        for text in [r#"{"Name":"\ud800"}"#, r#"{"a":1,"a":2}"#, r#"{"n":1e400,"m":00001e-0}"#, "\"only text\"", "5"] {
+        for text in [
+            r#"{"Name":"\ud800"}"#,
+            r#"{"a":1,"a":2}"#,
+            r#"{"n":1e400,"m":00001e-0}"#,
+            "\"only text\"",
+            "5",
+        ] {
             if serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() {
                 assert_eq!(json(text).as_deref(), Some(text));
             }

@@ -91,7 +91,11 @@ fn check_sign(query: &Query, tokens: &Tokens, now: Timestamp) -> Result<(), Forg
         let digest = Sha256::new().chain_update(token).chain_update(time).finalize();
         matched | digest.as_slice().ct_eq(&sign)
     });
-    if bool::from(matches) { Ok(()) } else { Err(Forged::WrongSign) }
+    if bool::from(matches) {
+        Ok(())
+    } else {
+        Err(Forged::WrongSign)
+    }
 }
 
 fn decode_hex(text: &str) -> Option<[u8; 32]> {
@@ -128,7 +132,11 @@ mod tests {
     fn check(raw: &str, tokens: &[&str], now_seconds: i64) -> Result<Caller, Forged> {
         let tokens = Tokens::new(tokens.iter().map(|token| (*token).to_owned()).collect());
         let apps = BTreeMap::from([(AppId(1), tokens)]);
-        Caller::authenticate(&Query::parse(raw), &apps, Timestamp::from_micros(now_seconds * 1_000_000))
+        Caller::authenticate(
+            &Query::parse(raw),
+            &apps,
+            Timestamp::from_micros(now_seconds * 1_000_000),
+        )
     }
 
     #[test]
@@ -148,11 +156,30 @@ mod tests {
         assert_eq!(check(&signed.replace('1', "2"), right, TIME), Err(Forged::UnknownApp));
         assert_eq!(check("CallbackCommand=x", right, TIME), Err(Forged::UnknownApp));
         assert_eq!(check("SdkAppid=1", right, TIME), Err(Forged::Unsigned));
-        assert_eq!(check(&format!("SdkAppid=1&Sign={SIGN}"), right, TIME), Err(Forged::Unsigned));
-        assert_eq!(check(&format!("{signed}&sdkappid=1"), right, TIME), Err(Forged::Repeated("SdkAppid")));
-        assert_eq!(check(&format!("{signed}&Sign={SIGN}"), right, TIME), Err(Forged::Repeated("Sign")));
-        assert_eq!(check(&format!("SdkAppid=1&Sign=zz&RequestTime={TIME}"), right, TIME), Err(Forged::WrongSign));
-        for time in ["-1", "+1669872112", "1669872112.0", "", "99999999999999999999", "1669872112%20"] {
+        assert_eq!(
+            check(&format!("SdkAppid=1&Sign={SIGN}"), right, TIME),
+            Err(Forged::Unsigned)
+        );
+        assert_eq!(
+            check(&format!("{signed}&sdkappid=1"), right, TIME),
+            Err(Forged::Repeated("SdkAppid"))
+        );
+        assert_eq!(
+            check(&format!("{signed}&Sign={SIGN}"), right, TIME),
+            Err(Forged::Repeated("Sign"))
+        );
+        assert_eq!(
+            check(&format!("SdkAppid=1&Sign=zz&RequestTime={TIME}"), right, TIME),
+            Err(Forged::WrongSign)
+        );
+        for time in [
+            "-1",
+            "+1669872112",
+            "1669872112.0",
+            "",
+            "99999999999999999999",
+            "1669872112%20",
+        ] {
             let query = format!("SdkAppid=1&Sign={SIGN}&RequestTime={time}");
             assert_eq!(check(&query, right, TIME), Err(Forged::OutsideWindow), "{time}");
         }

@@ -72,7 +72,9 @@ impl<'de> Deserialize<'de> for Raw<'de> {
 fn text(raw: &RawValue) -> Option<String> {
     let raw = raw.get();
     match raw.as_bytes().first()? {
-        b'"' => serde_json::from_str(raw).ok().or_else(|| serde_json::from_str(&without_lone_surrogates(raw)).ok()),
+        b'"' => serde_json::from_str(raw)
+            .ok()
+            .or_else(|| serde_json::from_str(&without_lone_surrogates(raw)).ok()),
         b'-' | b'0'..=b'9' => Some(raw.to_owned()),
         _ => None,
     }

@@ -60,10 +60,6 @@ impl Held {
         self.expires_at.is_some_and(|end| end <= now)
     }
 
-    pub(super) fn expires_at(&self) -> Option<Timestamp> {
-        self.expires_at
-    }
-
     pub(super) fn applies_to(&self, command: &Command) -> bool {
         match command {
             Command::Known(kind) => self.commands.0 & bit(*kind) != 0,

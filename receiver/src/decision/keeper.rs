@@ -84,7 +84,9 @@ impl Keeper {
         if std::mem::take(&mut self.terms_changed) {
             match Terms::new(&self.terms) {
                 Ok(terms) => self.decisions.0.terms.store(Arc::new(terms)),
-                Err(error) => error!(%error, terms = self.terms.len(), "terms cannot be built, the former stay in force"),
+                Err(error) => {
+                    error!(%error, terms = self.terms.len(), "terms cannot be built, the former stay in force")
+                }
             }
         }
         if **self.decisions.0.offsets.load() != offsets {

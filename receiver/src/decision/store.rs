@@ -183,7 +183,10 @@ impl Store {
 
     /// Two hashes under random keys: a caller cannot choose names that collide.
     fn hash(&self, app: AppId, kind: SubjectKind, value: &str) -> u128 {
-        let halves = self.hashers.each_ref().map(|hasher| u128::from(hasher.hash_one((app, kind, value))));
+        let halves = self
+            .hashers
+            .each_ref()
+            .map(|hasher| u128::from(hasher.hash_one((app, kind, value))));
         halves[0] << 64 | halves[1]
     }
 }

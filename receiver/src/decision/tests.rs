@@ -58,23 +58,59 @@ fn ask(decisions: &Decisions, command: &str, operator: &str, address: &str, name
 #[test]
 fn every_kind_of_subject_is_refused_and_nobody_beside_it() {
     for (denied, refused, allowed) in [
-        ((SubjectKind::Operator, "leckie"), ("leckie", "192.0.2.1", "a"), ("leckie2", "192.0.2.1", "a")),
-        ((SubjectKind::ClientIp, "203.0.113.7"), ("o", "203.0.113.7", "a"), ("o", "203.0.113.8", "a")),
-        ((SubjectKind::ClientIp, "203.0.113.0/24"), ("o", "203.0.113.200", "a"), ("o", "203.0.114.1", "a")),
-        ((SubjectKind::ClientIp, "2001:db8::/32"), ("o", "2001:db8:1::5", "a"), ("o", "2001:db9::1", "a")),
-        ((SubjectKind::ClientIp, "203.0.113.7"), ("o", "::ffff:203.0.113.7", "a"), ("o", "::203.0.113.7", "a")),
-        ((SubjectKind::Name, "Free Coins"), ("o", "", "FRЕЕ\u{200b} coins"), ("o", "", "free coins now")),
-        ((SubjectKind::Term, "coins"), ("o", "", "get FREE ｃｏｉｎｓ now"), ("o", "", "get free cons")),
+        (
+            (SubjectKind::Operator, "leckie"),
+            ("leckie", "192.0.2.1", "a"),
+            ("leckie2", "192.0.2.1", "a"),
+        ),
+        (
+            (SubjectKind::ClientIp, "203.0.113.7"),
+            ("o", "203.0.113.7", "a"),
+            ("o", "203.0.113.8", "a"),
+        ),
+        (
+            (SubjectKind::ClientIp, "203.0.113.0/24"),
+            ("o", "203.0.113.200", "a"),
+            ("o", "203.0.114.1", "a"),
+        ),
+        (
+            (SubjectKind::ClientIp, "2001:db8::/32"),
+            ("o", "2001:db8:1::5", "a"),
+            ("o", "2001:db9::1", "a"),
+        ),
+        (
+            (SubjectKind::ClientIp, "203.0.113.7"),
+            ("o", "::ffff:203.0.113.7", "a"),
+            ("o", "::203.0.113.7", "a"),
+        ),
+        (
+            (SubjectKind::Name, "Free Coins"),
+            ("o", "", "FRЕЕ\u{200b} coins"),
+            ("o", "", "free coins now"),
+        ),
+        (
+            (SubjectKind::Term, "coins"),
+            ("o", "", "get FREE ｃｏｉｎｓ now"),
+            ("o", "", "get free cons"),
+        ),
     ] {
         let (decisions, mut keeper) = warm();
         keeper.put(&deny(denied.0, denied.1), NOW);
         keeper.settle(&[1]);
         let decision = ask(&decisions, TOPIC, refused.0, refused.1, refused.2);
-        assert_eq!((decision.effect, decision.code), (Effect::Deny, Some(10_101)), "{denied:?}");
+        assert_eq!(
+            (decision.effect, decision.code),
+            (Effect::Deny, Some(10_101)),
+            "{denied:?}"
+        );
         assert_eq!(decision.by, DecidedBy::Verdict);
         assert_eq!(decision.rule.as_deref(), Some("burst"));
         assert_eq!(*decision.verdicts_at, [1]);
-        assert_eq!(ask(&decisions, TOPIC, allowed.0, allowed.1, allowed.2).effect, Effect::Allow, "{denied:?}");
+        assert_eq!(
+            ask(&decisions, TOPIC, allowed.0, allowed.1, allowed.2).effect,
+            Effect::Allow,
+            "{denied:?}"
+        );
     }
     let (decisions, mut keeper) = warm();
     keeper.put(&deny(SubjectKind::Everyone, ""), NOW);
@@ -99,11 +135,17 @@ fn a_verdict_of_one_app_is_none_in_another() {
 fn a_moderators_allow_wins_over_any_deny_until_it_is_lifted() {
     let (decisions, mut keeper) = warm();
     keeper.put(&deny(SubjectKind::Operator, "leckie"), NOW);
-    keeper.put(&verdict(Source::Moderator, Effect::Deny, SubjectKind::Everyone, ""), NOW);
+    keeper.put(
+        &verdict(Source::Moderator, Effect::Deny, SubjectKind::Everyone, ""),
+        NOW,
+    );
     let allow = verdict(Source::Moderator, Effect::Allow, SubjectKind::Operator, "leckie");
     keeper.put(&allow, NOW);
     let decision = ask(&decisions, TOPIC, "leckie", "", "");
-    assert_eq!((decision.effect, decision.by, decision.code), (Effect::Allow, DecidedBy::Moderator, None));
+    assert_eq!(
+        (decision.effect, decision.by, decision.code),
+        (Effect::Allow, DecidedBy::Moderator, None)
+    );
 
     keeper.lift(&allow.key());
     let decision = ask(&decisions, TOPIC, "leckie", "", "");
@@ -114,7 +156,13 @@ fn a_moderators_allow_wins_over_any_deny_until_it_is_lifted() {
 fn a_code_that_the_command_cannot_carry_still_refuses() {
     let (decisions, mut keeper) = warm();
     for (code, answered) in [(Some(10_200), 10_200), (Some(38_000), 1), (Some(0), 1), (None, 1)] {
-        keeper.put(&Verdict { code, ..deny(SubjectKind::Operator, "o") }, NOW);
+        keeper.put(
+            &Verdict {
+                code,
+                ..deny(SubjectKind::Operator, "o")
+            },
+            NOW,
+        );
         assert_eq!(ask(&decisions, TOPIC, "o", "", "").code, Some(answered));
     }
 }
@@ -133,9 +181,21 @@ fn what_expired_is_swept_and_what_was_renewed_stays() {
     let soon = NOW.after(std::time::Duration::from_secs(1));
     let later = NOW.after(std::time::Duration::from_secs(9));
     for operator in ["gone", "renewed"] {
-        keeper.put(&Verdict { expires_at: Some(soon), ..deny(SubjectKind::Operator, operator) }, NOW);
+        keeper.put(
+            &Verdict {
+                expires_at: Some(soon),
+                ..deny(SubjectKind::Operator, operator)
+            },
+            NOW,
+        );
     }
-    keeper.put(&Verdict { expires_at: Some(later), ..deny(SubjectKind::Operator, "renewed") }, NOW);
+    keeper.put(
+        &Verdict {
+            expires_at: Some(later),
+            ..deny(SubjectKind::Operator, "renewed")
+        },
+        NOW,
+    );
     assert!(!keeper.sweep(soon));
     assert_eq!(keeper.verdicts().count(), 1);
     assert_eq!(ask(&decisions, TOPIC, "renewed", "", "").effect, Effect::Deny);

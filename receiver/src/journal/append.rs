@@ -69,9 +69,9 @@ impl Future for Append {
         match &mut self.0 {
             Inner::Refused(error) => Poll::Ready(Err(error.take().unwrap_or(AppendError::Closing))),
             // The writer answers everything it took before it ends, so a lost sender means that it died.
-            Inner::Waiting(receiver) => {
-                Pin::new(receiver).poll(context).map(|answer| answer.unwrap_or(Err(AppendError::Closing)))
-            }
+            Inner::Waiting(receiver) => Pin::new(receiver)
+                .poll(context)
+                .map(|answer| answer.unwrap_or(Err(AppendError::Closing))),
         }
     }
 }

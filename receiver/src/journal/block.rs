@@ -36,10 +36,15 @@ impl Block {
 
     /// The entries with their positions.
     pub fn entries(&self) -> impl Iterator<Item = (Position, &[u8])> {
-        (self.first..).zip(Entries { rest: self.value.get(1..).unwrap_or_default() })
+        (self.first..).zip(Entries {
+            rest: self.value.get(1..).unwrap_or_default(),
+        })
     }
 
-    pub(super) fn encode<'entry>(first: Position, entries: impl ExactSizeIterator<Item = &'entry [u8]> + Clone) -> Self {
+    pub(super) fn encode<'entry>(
+        first: Position,
+        entries: impl ExactSizeIterator<Item = &'entry [u8]> + Clone,
+    ) -> Self {
         let bytes: usize = entries.clone().map(|entry| LENGTH_BYTES + entry.len()).sum();
         let mut value = Vec::with_capacity(1 + bytes);
         value.push(VERSION);
@@ -48,14 +53,19 @@ impl Block {
             value.extend_from_slice(&(entry.len() as u32).to_be_bytes()); // far below 4 GiB: the queue is
             value.extend_from_slice(entry);
         }
-        Self { first, count, value: Slice::from(value) }
+        Self {
+            first,
+            count,
+            value: Slice::from(value),
+        }
     }
 
     pub(super) fn decode(first: Position, count: u32, value: Slice) -> Result<Self, BlockError> {
-        let mut entries = Entries { rest: value.get(1..).unwrap_or_default() };
-        let whole = value.first() == Some(&VERSION)
-            && entries.by_ref().count() == count as usize
-            && entries.rest.is_empty();
+        let mut entries = Entries {
+            rest: value.get(1..).unwrap_or_default(),
+        };
+        let whole =
+            value.first() == Some(&VERSION) && entries.by_ref().count() == count as usize && entries.rest.is_empty();
         if !whole {
             return Err(BlockError { first, count });
         }

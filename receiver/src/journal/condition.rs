@@ -96,7 +96,11 @@ impl Condition {
     pub(super) fn works(&self, used_bytes: u64) {
         self.used_bytes.store(used_bytes, Ordering::Relaxed);
         let was_full = self.state() == State::Full;
-        let full_at = if was_full { self.capacity_bytes - self.capacity_bytes / ROOM_SHARE } else { self.capacity_bytes };
+        let full_at = if was_full {
+            self.capacity_bytes - self.capacity_bytes / ROOM_SHARE
+        } else {
+            self.capacity_bytes
+        };
         if used_bytes >= full_at {
             self.enter(State::Full);
         } else if self.now() < self.slow_until.load(Ordering::Relaxed) {

@@ -11,7 +11,10 @@ pub(super) struct Metrics {
 impl Metrics {
     pub(super) fn new() -> Self {
         // 50 us, below any sync, to 1.6 s, beyond any deadline of a reply.
-        Self { append_seconds: Histogram::new(exponential_buckets(50e-6, 2.0, 16)), used_bytes: Gauge::default() }
+        Self {
+            append_seconds: Histogram::new(exponential_buckets(50e-6, 2.0, 16)),
+            used_bytes: Gauge::default(),
+        }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::append::{Append, AppendError};
 use super::Position;
+use super::append::{Append, AppendError};
 
 /// What waits for the writer. While the journal is full or broken this is also the last place a record has:
 /// 16 MiB are some 20,000 records, a second of the highest load or a minute of a usual one.
@@ -67,7 +67,11 @@ impl Queue {
         }
         let (waiter, receiver) = oneshot::channel();
         inner.bytes += entry.len();
-        inner.waiting.push_back(Waiting { entry, since: Instant::now(), waiter });
+        inner.waiting.push_back(Waiting {
+            entry,
+            since: Instant::now(),
+            waiter,
+        });
         drop(inner);
         self.changed.notify_one();
         Append::waiting(receiver)
@@ -102,7 +106,11 @@ impl Queue {
             Wants::Entries => inner.take_block(),
             Wants::NoEntries => Vec::new(),
         };
-        Work { entries, trim_before: inner.trim_before, closing: inner.closing }
+        Work {
+            entries,
+            trim_before: inner.trim_before,
+            closing: inner.closing,
+        }
     }
 
     /// Waits out a pause between two tries, shorter when the journal is closed meanwhile; says whether it is.

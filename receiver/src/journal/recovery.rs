@@ -69,7 +69,10 @@ enum Obstacle {
 
 /// Opens the store for the first time. On a full disk there is none yet: the writer tries again.
 pub(super) fn open(directory: &Path) -> Result<(Option<Store>, Recovery), OpenError> {
-    let unusable = |source| OpenError::Unusable { directory: directory.to_owned(), source };
+    let unusable = |source| OpenError::Unusable {
+        directory: directory.to_owned(),
+        source,
+    };
     if let Some(parent) = directory.parent() {
         fs::create_dir_all(parent).map_err(unusable)?;
     }
@@ -82,13 +85,32 @@ pub(super) fn open(directory: &Path) -> Result<(Option<Store>, Recovery), OpenEr
                 if missing > 0 {
                     tracing::error!(first, next, missing, "journal has holes, these records are lost");
                 }
-                return Ok((Some(store), Recovery { first, next, missing, bytes, set_aside: set_aside_to }));
+                return Ok((
+                    Some(store),
+                    Recovery {
+                        first,
+                        next,
+                        missing,
+                        bytes,
+                        set_aside: set_aside_to,
+                    },
+                ));
             }
             Err(Obstacle::DiskFull(error)) => {
                 tracing::error!(error = %error, "journal cannot be opened, trying again");
-                return Ok((None, Recovery { set_aside: set_aside_to, ..Recovery::default() }));
+                return Ok((
+                    None,
+                    Recovery {
+                        set_aside: set_aside_to,
+                        ..Recovery::default()
+                    },
+                ));
             }
-            Err(Obstacle::Held) => return Err(OpenError::Held { directory: directory.to_owned() }),
+            Err(Obstacle::Held) => {
+                return Err(OpenError::Held {
+                    directory: directory.to_owned(),
+                });
+            }
             Err(Obstacle::Unusable(source)) => return Err(unusable(source)),
             Err(Obstacle::Damaged(error)) if set_aside_to.is_none() => {
                 set_aside_to = Some(set_aside(directory, &error).map_err(unusable)?);
@@ -155,7 +177,10 @@ impl Obstacle {
 
 /// Moves the damaged directory to a name beside it.
 fn set_aside(directory: &Path, error: &StoreError) -> io::Result<PathBuf> {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let names = iter::once(format!("{name}.damaged-{seconds}"))
         .chain((1..).map(|again: u32| format!("{name}.damaged-{seconds}-{again}")));

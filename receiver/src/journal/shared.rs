@@ -48,7 +48,9 @@ impl Shared {
             Found::Here(block) => Ok(Some(block)),
             Found::Nowhere => Ok(None),
             Found::InStore => match self.store.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-                Some(store) => store.block_from(from).inspect_err(|_| self.doubted.store(true, Ordering::Relaxed)),
+                Some(store) => store
+                    .block_from(from)
+                    .inspect_err(|_| self.doubted.store(true, Ordering::Relaxed)),
                 None => Err(StoreError::Away),
             },
         }

@@ -14,9 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fjall::compaction::Leveled;
-use fjall::{
-    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
-};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 
 use super::block::{Block, BlockError};
 use super::{Durability, Position};
@@ -98,13 +96,23 @@ impl Store {
         let mut extent: Option<Extent> = None;
         for guard in self.blocks.range([0; KEY_BYTES]..=[u8::MAX; KEY_BYTES]) {
             let (first, count) = parse_key(&guard.key()?)?;
-            let known = extent.get_or_insert(Extent { first, next: first, missing: 0 });
+            let known = extent.get_or_insert(Extent {
+                first,
+                next: first,
+                missing: 0,
+            });
             known.missing += first.saturating_sub(known.next);
             known.next = first + u64::from(count);
         }
         let mark = self.blocks.get(MARK)?;
-        let mark = mark.and_then(|mark| mark.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
-        let mut extent = extent.unwrap_or(Extent { first: mark, next: mark, missing: 0 });
+        let mark = mark
+            .and_then(|mark| mark.as_ref().try_into().ok())
+            .map_or(0, u64::from_be_bytes);
+        let mut extent = extent.unwrap_or(Extent {
+            first: mark,
+            next: mark,
+            missing: 0,
+        });
         extent.next = extent.next.max(mark);
         Ok(extent)
     }
@@ -143,7 +151,9 @@ impl Store {
             match self.block(&block_key, first, count) {
                 Ok(Some(block)) => return Ok(Some(block)),
                 Ok(None) => {} // trimmed meanwhile
-                Err(error) => tracing::error!(first, count, error = %error, "a block cannot be read, its records are lost"),
+                Err(error) => {
+                    tracing::error!(first, count, error = %error, "a block cannot be read, its records are lost")
+                }
             }
         }
         Ok(None)
@@ -151,7 +161,9 @@ impl Store {
 
     fn block(&self, block_key: &[u8], first: Position, count: u32) -> Result<Option<Block>, StoreError> {
         let value = self.blocks.get(block_key)?;
-        value.map(|value| Block::decode(first, count, value).map_err(StoreError::Block)).transpose()
+        value
+            .map(|value| Block::decode(first, count, value).map_err(StoreError::Block))
+            .transpose()
     }
 
     /// The blocks from `first` on that end at or before `before`, at most `max`.

@@ -2,8 +2,8 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::block::Block;
 use super::Position;
+use super::block::Block;
 
 /// A publisher that keeps up is behind by one round trip to Kafka: at 20,000 records a second and 100 ms, 1.5 MiB.
 /// Beyond this it reads from the store, which is as quick, only not free.
@@ -32,7 +32,12 @@ pub(super) enum Found {
 impl Tail {
     pub(super) fn new(first: Position, next: Position) -> Self {
         Self {
-            inner: Mutex::new(Inner { first, next, blocks: VecDeque::new(), bytes: 0 }),
+            inner: Mutex::new(Inner {
+                first,
+                next,
+                blocks: VecDeque::new(),
+                bytes: 0,
+            }),
             grown: Condvar::new(),
         }
     }
@@ -58,7 +63,10 @@ impl Tail {
 
     pub(super) fn wait_for(&self, position: Position, timeout: Duration) -> bool {
         let inner = self.lock();
-        match self.grown.wait_timeout_while(inner, timeout, |inner| inner.next <= position) {
+        match self
+            .grown
+            .wait_timeout_while(inner, timeout, |inner| inner.next <= position)
+        {
             Ok((inner, _)) => inner.next > position,
             Err(poisoned) => poisoned.into_inner().0.next > position,
         }
@@ -101,7 +109,12 @@ impl Tail {
     /// The store was opened again and holds `first..next`.
     pub(super) fn reset(&self, first: Position, next: Position) {
         let mut inner = self.lock();
-        *inner = Inner { first, next, blocks: VecDeque::new(), bytes: 0 };
+        *inner = Inner {
+            first,
+            next,
+            blocks: VecDeque::new(),
+            bytes: 0,
+        };
         drop(inner);
         self.grown.notify_all();
     }

@@ -18,8 +18,12 @@ const TRIMMED_MAX: usize = 1024;
 /// Merging gives space back only where much is to be had; each time costs a sync or two.
 const MERGE_PAUSE: Duration = Duration::from_secs(1);
 /// Between two tries to open a broken store: soon enough not to lose records, seldom enough not to fill the log.
-const RETRY_PAUSES: [Duration; 4] =
-    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(2)];
+const RETRY_PAUSES: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+];
 
 /// The one thread that writes. Owns the order of entries, so nothing else needs to.
 pub(super) struct Writer {
@@ -63,7 +67,9 @@ impl Writer {
     pub(super) fn run(mut self, store: Option<Store>) {
         let mut goes_on = match store {
             Some(store) => {
-                self.shared.condition.works(store.filed_bytes() + store.unflushed_bytes());
+                self.shared
+                    .condition
+                    .works(store.filed_bytes() + store.unflushed_bytes());
                 self.put_store(Some(store));
                 true
             }
@@ -85,12 +91,23 @@ impl Writer {
     fn take_turn(&mut self) -> Result<bool, StoreError> {
         let full = self.shared.condition.state() == State::Full;
         let holding = self.held.is_some();
-        let wants = if holding || full { Wants::NoEntries } else { Wants::Entries };
-        let patience = if holding || self.more_to_trim { Duration::ZERO } else { TURN };
+        let wants = if holding || full {
+            Wants::NoEntries
+        } else {
+            Wants::Entries
+        };
+        let patience = if holding || self.more_to_trim {
+            Duration::ZERO
+        } else {
+            TURN
+        };
         let mut work = self.shared.queue.collect(wants, self.trim_before, patience);
         if work.closing && full && !holding {
             // What waits when the journal closes is written even if it is full: it is bounded by the queue.
-            work = self.shared.queue.collect(Wants::Entries, self.trim_before, Duration::ZERO);
+            work = self
+                .shared
+                .queue
+                .collect(Wants::Entries, self.trim_before, Duration::ZERO);
         }
         self.trim_before = self.trim_before.max(work.trim_before);
         let last = work.closing && !holding && work.entries.is_empty();
@@ -116,7 +133,9 @@ impl Writer {
         }
 
         let trimmed = self.trimmable(store)?;
-        let first = trimmed.last().map_or(self.first, |&(first, count)| first + u64::from(count));
+        let first = trimmed
+            .last()
+            .map_or(self.first, |&(first, count)| first + u64::from(count));
         let block = self.held.as_ref().map(|held| &held.block);
         if block.is_some() || !trimmed.is_empty() {
             let mark = (block.is_none() && first == self.next).then_some(self.next);
@@ -133,7 +152,10 @@ impl Writer {
         self.tries = 0;
         let used_bytes = store.filed_bytes() + store.unflushed_bytes();
         shared.condition.works(used_bytes);
-        shared.metrics.used_bytes.set(i64::try_from(used_bytes).unwrap_or(i64::MAX));
+        shared
+            .metrics
+            .used_bytes
+            .set(i64::try_from(used_bytes).unwrap_or(i64::MAX));
         Ok(())
     }
 
@@ -158,7 +180,10 @@ impl Writer {
         self.next = block.end();
         self.shared.tail.advance(self.first, Some(block.clone()));
         for ((position, _), entry) in block.entries().zip(waiting) {
-            self.shared.metrics.append_seconds.observe(entry.since.elapsed().as_secs_f64());
+            self.shared
+                .metrics
+                .append_seconds
+                .observe(entry.since.elapsed().as_secs_f64());
             let _ = entry.waiter.send(Ok(position)); // the caller's deadline may have passed
         }
     }
@@ -182,7 +207,10 @@ impl Writer {
         self.shared.condition.broke(error);
         self.put_store(None);
         loop {
-            let closing = self.shared.queue.pause(RETRY_PAUSES[self.tries.min(RETRY_PAUSES.len() - 1)]);
+            let closing = self
+                .shared
+                .queue
+                .pause(RETRY_PAUSES[self.tries.min(RETRY_PAUSES.len() - 1)]);
             self.tries += 1;
             if closing && self.tries >= RETRY_PAUSES.len() {
                 self.give_up();
@@ -204,7 +232,11 @@ impl Writer {
         if self.held.is_none() {
             self.next = self.next.max(extent.next);
         }
-        self.first = if extent.first == extent.next { self.next } else { extent.first.min(self.next) };
+        self.first = if extent.first == extent.next {
+            self.next
+        } else {
+            extent.first.min(self.next)
+        };
         self.shared.tail.reset(self.first, self.next);
         self.put_store(Some(store));
         tracing::warn!(first = self.first, next = self.next, "journal was opened again");
@@ -216,11 +248,22 @@ impl Writer {
         while !waiting.is_empty() {
             for entry in waiting.drain(..) {
                 lost += 1;
-                let _ = entry.waiter.send(Err(self.shared.condition.error().map_or(AppendError::Closing, AppendError::Broken)));
+                let _ = entry.waiter.send(Err(self
+                    .shared
+                    .condition
+                    .error()
+                    .map_or(AppendError::Closing, AppendError::Broken)));
             }
-            waiting = self.shared.queue.collect(Wants::Entries, self.trim_before, Duration::ZERO).entries;
+            waiting = self
+                .shared
+                .queue
+                .collect(Wants::Entries, self.trim_before, Duration::ZERO)
+                .entries;
         }
-        tracing::error!(lost, "journal is closed while it cannot be written: these records are lost");
+        tracing::error!(
+            lost,
+            "journal is closed while it cannot be written: these records are lost"
+        );
     }
 
     fn put_store(&self, store: Option<Store>) {

@@ -1,0 +1,123 @@
+//! What the journal keeps of a record, so that the publisher can produce it without reading its JSON again.
+//!
+//! Layout, integers big-endian: version (1 byte), id (16), `received_at` in microseconds (8), length of the key (2),
+//! length of the command (2), key, command, payload up to the end.
+
+use portcullis_schema::{Timestamp, Uuid};
+
+const VERSION: u8 = 1;
+const HEAD_BYTES: usize = 1 + 16 + 8 + 2 + 2;
+
+/// A record on its way to Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The record's id.
+    pub id: Uuid,
+    /// The record's `received_at`: the message's timestamp.
+    pub received_at: Timestamp,
+    /// The message's key, at most 64 KiB; longer ones are cut at a character.
+    pub key: String,
+    /// The record's command, at most 64 KiB; longer ones are cut at a character.
+    pub command: String,
+    /// The record as JSON.
+    pub payload: Vec<u8>,
+}
+
+/// The bytes are no entry: the journal's own checksums held, so another version wrote them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{bytes} bytes of version {version} are no entry")]
+pub struct EntryError {
+    bytes: usize,
+    version: u8,
+}
+
+impl Entry {
+    /// As the journal keeps it.
+    pub fn encode(&self) -> Vec<u8> {
+        let (key, command) = (sized(&self.key), sized(&self.command));
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + key.1.len() + command.1.len() + self.payload.len());
+        bytes.push(VERSION);
+        bytes.extend_from_slice(self.id.as_bytes());
+        bytes.extend_from_slice(&self.received_at.as_micros().to_be_bytes());
+        bytes.extend_from_slice(&key.0.to_be_bytes());
+        bytes.extend_from_slice(&command.0.to_be_bytes());
+        bytes.extend_from_slice(key.1.as_bytes());
+        bytes.extend_from_slice(command.1.as_bytes());
+        bytes.extend_from_slice(&self.payload);
+        bytes
+    }
+
+    /// From what the journal kept.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        Self::read(bytes).ok_or(EntryError {
+            bytes: bytes.len(),
+            version: bytes.first().copied().unwrap_or_default(),
+        })
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (version, rest) = bytes.split_first_chunk::<1>()?;
+        if version != &[VERSION] {
+            return None;
+        }
+        let (id, rest) = rest.split_first_chunk::<16>()?;
+        let (micros, rest) = rest.split_first_chunk::<8>()?;
+        let (key_length, rest) = rest.split_first_chunk::<2>()?;
+        let (command_length, rest) = rest.split_first_chunk::<2>()?;
+        let (key, rest) = rest.split_at_checked(u16::from_be_bytes(*key_length).into())?;
+        let (command, payload) = rest.split_at_checked(u16::from_be_bytes(*command_length).into())?;
+        Some(Self {
+            id: Uuid::from_bytes(*id),
+            received_at: Timestamp::from_micros(i64::from_be_bytes(*micros)),
+            key: std::str::from_utf8(key).ok()?.to_owned(),
+            command: std::str::from_utf8(command).ok()?.to_owned(),
+            payload: payload.to_vec(),
+        })
+    }
+}
+
+/// The text within what its length can say, and that length.
+fn sized(text: &str) -> (u16, &str) {
+    let fitting = &text[..text.floor_char_boundary(u16::MAX.into())];
+    (u16::try_from(fitting.len()).unwrap_or(u16::MAX), fitting)
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_schema::{Timestamp, Uuid};
+    use proptest::prelude::*;
+
+    use super::Entry;
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes_the_same(
+            id: [u8; 16], micros: i64, key in "\\PC{0,20}", command in "\\PC{0,20}", payload: Vec<u8>,
+        ) {
+            let received_at = Timestamp::from_micros(micros);
+            let entry = Entry { id: Uuid::from_bytes(id), received_at, key, command, payload };
+            prop_assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+        }
+
+        #[test]
+        fn bytes_that_are_no_entry_are_refused_without_a_panic(bytes: Vec<u8>) {
+            if let Ok(entry) = Entry::decode(&bytes) {
+                prop_assert_eq!(entry.encode(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_of_any_length_is_kept_as_far_as_it_fits() {
+        let entry = Entry {
+            id: Uuid::nil(),
+            received_at: Timestamp::default(),
+            key: "ü".repeat(40_000),
+            command: String::new(),
+            payload: b"{}".to_vec(),
+        };
+        let kept = Entry::decode(&entry.encode()).expect("an entry");
+        assert_eq!(kept.key, "ü".repeat(32_767));
+        assert_eq!(kept.payload, entry.payload);
+    }
+}

@@ -1,0 +1,84 @@
+//! From the journal to Kafka: every record, in the journal's order, and trimmed only when Kafka has it.
+//!
+//! One thread follows the journal and hands its entries to librdkafka, which batches and sends them. What is handed
+//! over stays in the journal until it is acknowledged, so the publisher may give up a client at any time and go on with
+//! a new one from the first record that is not acknowledged; a record may then be there twice, with the same id.
+//!
+//! It never gives up a record. A client that fails for good (a fatal error, a topic that is gone, a right that was
+//! taken) is replaced after a pause, for as long as it takes. A record that is over the broker's limit would stop all
+//! behind it, so it goes to `dead-letters`, whole or without its body, and is counted.
+//!
+//! Why librdkafka's own retries suffice in between: `message.timeout.ms=0` lets a message wait for ever, and
+//! idempotence keeps the order and lets nothing in twice while the client lives.
+
+mod client;
+mod flight;
+mod follow;
+mod message;
+mod metrics;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use portcullis_schema::kafka::Kafka;
+
+pub use metrics::{Lost, PublisherMetrics};
+
+use crate::journal::Journal;
+use follow::Follower;
+
+/// The publishing thread.
+pub struct Publisher {
+    stop: Arc<Stop>,
+    thread: JoinHandle<()>,
+    journal: Journal,
+}
+
+/// What a drain left in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// Records that are not acknowledged.
+    pub records: u64,
+}
+
+/// When to end.
+#[derive(Default)]
+struct Stop {
+    asked: AtomicBool,
+    deadline: std::sync::OnceLock<Instant>,
+}
+
+impl Stop {
+    /// Whether the thread must end with `all_done` or without.
+    fn is_due(&self, all_done: bool) -> bool {
+        self.asked.load(Ordering::Acquire)
+            && (all_done || self.deadline.get().is_none_or(|deadline| Instant::now() >= *deadline))
+    }
+}
+
+impl Publisher {
+    /// Starts from the oldest record in the journal. Kafka need not be there.
+    pub fn start(kafka: &Kafka, instance: &str, journal: Journal, metrics: PublisherMetrics) -> std::io::Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let follower = Follower::new(kafka.clone(), instance, journal.clone(), metrics, Arc::clone(&stop));
+        let thread = std::thread::Builder::new()
+            .name("publisher".to_owned())
+            .spawn(move || follower.run())?;
+        Ok(Self { stop, thread, journal })
+    }
+
+    /// Publishes what the journal holds, for at most `patience`, and ends. The journal must be closed already. Blocks.
+    pub fn drain(self, patience: Duration) -> Remaining {
+        // Set once: a drain takes the publisher.
+        let _ = self.stop.deadline.set(Instant::now() + patience);
+        self.stop.asked.store(true, Ordering::Release);
+        if self.thread.join().is_err() {
+            tracing::error!("the publisher panicked");
+        }
+        Remaining {
+            records: self.journal.backlog_records(),
+        }
+    }
+}

@@ -1,0 +1,321 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis_schema::kafka::Kafka;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use tracing::{error, info, warn};
+
+use super::client::{self, FLIGHT_BYTES_MAX, FLIGHT_RECORDS_MAX, Reports, Tag};
+use super::flight::Flight;
+use super::message;
+use super::{PublisherMetrics, Stop};
+use crate::entry::Entry;
+use crate::journal::{Journal, Position};
+
+/// How long the thread waits for the journal while acknowledgements are awaited: the delay of a trim.
+const AWAIT_ACKNOWLEDGED: Duration = Duration::from_millis(5);
+/// The same when nothing is in flight: the bound on noticing a stop.
+const AWAIT_IDLE: Duration = Duration::from_millis(100);
+/// Before a failed client is replaced: from the first to the most, doubled each time it fails again at once.
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// After this time a client counts as good, and the next failure as a first one.
+const GOOD_AFTER: Duration = Duration::from_secs(60);
+/// How often a client is asked whether it failed for good, which no report may say when nothing is in flight.
+const FATAL_CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// The state of the thread.
+pub(super) struct Follower {
+    kafka: Kafka,
+    source: String,
+    journal: Journal,
+    metrics: PublisherMetrics,
+    stop: Arc<Stop>,
+    /// The next position to hand over.
+    next: Position,
+    flight: Flight,
+}
+
+/// Why a client is given up.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("client cannot be made")]
+    Client(#[source] KafkaError),
+    #[error("client failed for good: {1}")]
+    Fatal(RDKafkaErrorCode, String),
+    #[error("record was not taken")]
+    Refused(#[source] KafkaError),
+    #[error("journal cannot be read")]
+    Journal(#[source] crate::journal::StoreError),
+}
+
+impl Follower {
+    pub(super) fn new(
+        kafka: Kafka,
+        instance: &str,
+        journal: Journal,
+        metrics: PublisherMetrics,
+        stop: Arc<Stop>,
+    ) -> Self {
+        Self {
+            source: format!("/receivers/{instance}"),
+            next: journal.first_position(),
+            flight: Flight::default(),
+            kafka,
+            journal,
+            metrics,
+            stop,
+        }
+    }
+
+    /// One client after the other until the stop.
+    pub(super) fn run(mut self) {
+        let mut pause = PAUSE_FIRST;
+        let backlog = self.journal.backlog_records();
+        if backlog > 0 {
+            info!(backlog, "publishing what the former start left");
+        }
+        loop {
+            let began = Instant::now();
+            let Err(failed) = self.follow() else {
+                return;
+            };
+            if began.elapsed() > GOOD_AFTER {
+                pause = PAUSE_FIRST;
+            }
+            self.metrics.failed(self.flight.records() as u64);
+            self.next = self.flight.abandon().unwrap_or(self.next);
+            let (reason, backlog) = (reason(&failed), self.journal.backlog_records());
+            error!(
+                reason,
+                backlog,
+                ?pause,
+                "publishing failed, what is not acknowledged is sent again"
+            );
+            let resume = Instant::now() + pause;
+            while Instant::now() < resume {
+                if self.stop.is_due(false) {
+                    return;
+                }
+                std::thread::sleep(AWAIT_IDLE.min(pause));
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// With one client until it fails or all is done and the stop is asked for.
+    fn follow(&mut self) -> Result<(), Failed> {
+        let producer = client::new(&self.kafka).map_err(Failed::Client)?;
+        let mut fatal_checked = Instant::now();
+        loop {
+            self.hand_over(&producer)?;
+            producer.poll(Duration::ZERO);
+            self.settle(&producer)?;
+            self.metrics.backlog(self.journal.backlog_records());
+            if self.stop.is_due(self.is_done()) {
+                return Ok(());
+            }
+            if fatal_checked.elapsed() >= FATAL_CHECK_EVERY {
+                fatal_checked = Instant::now();
+                if let Some((code, text)) = producer.client().fatal_error() {
+                    return Err(Failed::Fatal(code, text));
+                }
+            }
+            self.wait(&producer);
+        }
+    }
+
+    /// Hands over all that the journal has, as far as the bounds of the flight allow.
+    fn hand_over(&mut self, producer: &BaseProducer<Reports>) -> Result<(), Failed> {
+        while self.has_room() {
+            let Some(block) = self.journal.read(self.next).map_err(Failed::Journal)? else {
+                return Ok(());
+            };
+            let bytes = block.entries().map(|(_, entry)| entry.len()).sum();
+            self.flight.add(block.first(), block.end(), bytes);
+            for (position, entry) in block.entries() {
+                self.hand_over_entry(producer, position, entry)?;
+            }
+            self.next = block.end();
+        }
+        Ok(())
+    }
+
+    fn hand_over_entry(
+        &mut self,
+        producer: &BaseProducer<Reports>,
+        position: Position,
+        bytes: &[u8],
+    ) -> Result<(), Failed> {
+        let entry = match Entry::decode(bytes) {
+            Ok(entry) => entry,
+            Err(error) => {
+                error!(position, %error, "an entry of the journal is passed over");
+                self.metrics.lost_record("undecodable");
+                self.flight.settle(position);
+                return Ok(());
+            }
+        };
+        let topic = &self.kafka.topics.callbacks;
+        let record = BaseRecord::with_opaque_to(topic, Tag::Record(position).to_opaque())
+            .key(&entry.key)
+            .payload(&entry.payload)
+            .timestamp(entry.received_at.as_millis())
+            .headers(message::record_headers(&entry, &self.source));
+        match send(producer, record) {
+            Err(error) if is_too_large(&error) => self.bury(producer, position, &entry, &[Form::Whole, Form::Bare]),
+            sent => sent.map_err(Failed::Refused),
+        }
+    }
+
+    /// Sends a record that is over the broker's limit to the dead letters, in the first of `forms` that fits.
+    fn bury(
+        &mut self,
+        producer: &BaseProducer<Reports>,
+        position: Position,
+        entry: &Entry,
+        forms: &[Form],
+    ) -> Result<(), Failed> {
+        for form in forms {
+            let (tag, payload) = match form {
+                Form::Whole => (Tag::DeadWhole(position), Some(entry.payload.clone())),
+                Form::Bare => (Tag::DeadBare(position), message::without_body(entry)),
+            };
+            let Some(payload) = payload else {
+                continue;
+            };
+            let topics = &self.kafka.topics;
+            let letter = BaseRecord::with_opaque_to(&topics.dead_letters, tag.to_opaque())
+                .key(&entry.key)
+                .payload(&payload)
+                .timestamp(entry.received_at.as_millis())
+                .headers(message::dead_letter_headers(entry, &self.source, &topics.callbacks));
+            match send(producer, letter) {
+                Err(error) if is_too_large(&error) => {}
+                sent => return sent.map_err(Failed::Refused),
+            }
+        }
+        error!(position, id = %entry.id, bytes = entry.payload.len(), "record is too large even for dead-letters, lost");
+        self.metrics.lost_record(message::TOO_LARGE);
+        self.flight.settle(position);
+        Ok(())
+    }
+
+    /// Takes the delivery reports, and trims what is acknowledged.
+    fn settle(&mut self, producer: &BaseProducer<Reports>) -> Result<(), Failed> {
+        let mut delivered = 0;
+        for (tag, report) in producer.context().take() {
+            match (tag, report) {
+                (Tag::Record(position), Ok(())) => {
+                    delivered += 1;
+                    self.flight.settle(position);
+                }
+                (Tag::DeadWhole(position) | Tag::DeadBare(position), Ok(())) => {
+                    warn!(position, "a record over the broker's limit went to the dead letters");
+                    self.metrics.dead_letter();
+                    self.flight.settle(position);
+                }
+                (Tag::Record(position), Err(error)) if is_too_large(&error) => {
+                    self.bury_again(producer, position, &[Form::Whole, Form::Bare])?;
+                }
+                (Tag::DeadWhole(position), Err(error)) if is_too_large(&error) => {
+                    self.bury_again(producer, position, &[Form::Bare])?;
+                }
+                (Tag::DeadBare(position), Err(error)) if is_too_large(&error) => {
+                    self.bury_again(producer, position, &[])?;
+                }
+                (_, Err(error)) => return Err(Failed::Refused(error)),
+            }
+        }
+        self.metrics.delivered(delivered);
+        if let Some(end) = self.flight.landed() {
+            self.journal.trim(end);
+        }
+        Ok(())
+    }
+
+    /// [`Follower::bury`] of a record that was handed over before and is read once more.
+    fn bury_again(
+        &mut self,
+        producer: &BaseProducer<Reports>,
+        position: Position,
+        forms: &[Form],
+    ) -> Result<(), Failed> {
+        let Some(first) = self.flight.block_of(position) else {
+            return Ok(());
+        };
+        let block = self.journal.read(first).map_err(Failed::Journal)?;
+        let bytes = block
+            .as_ref()
+            .and_then(|block| block.entries().find(|(at, _)| *at == position));
+        match bytes.map(|(_, bytes)| Entry::decode(bytes)) {
+            Some(Ok(entry)) => self.bury(producer, position, &entry, forms),
+            Some(Err(_)) | None => {
+                self.metrics.lost_record("undecodable");
+                self.flight.settle(position);
+                Ok(())
+            }
+        }
+    }
+
+    /// Until there is something to hand over, or reports may have come.
+    fn wait(&self, producer: &BaseProducer<Reports>) {
+        if !self.has_room() {
+            producer.poll(AWAIT_ACKNOWLEDGED);
+            return;
+        }
+        let timeout = if self.flight.is_empty() {
+            AWAIT_IDLE
+        } else {
+            AWAIT_ACKNOWLEDGED
+        };
+        self.journal.wait_for(self.next, timeout);
+    }
+
+    fn has_room(&self) -> bool {
+        self.flight.records() < FLIGHT_RECORDS_MAX && self.flight.bytes() < FLIGHT_BYTES_MAX
+    }
+
+    fn is_done(&self) -> bool {
+        self.flight.is_empty() && self.next >= self.journal.next_position()
+    }
+}
+
+/// A dead letter's form.
+#[derive(Clone, Copy)]
+enum Form {
+    Whole,
+    Bare,
+}
+
+/// Hands a message over, however long the client's own queue is full: it is larger than the flight, so it is full only
+/// while what an old client left is being given up.
+fn send(
+    producer: &BaseProducer<Reports>,
+    mut record: BaseRecord<'_, String, Vec<u8>, usize>,
+) -> Result<(), KafkaError> {
+    let patience = Instant::now() + PAUSE_MAX;
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < patience => {
+                record = back;
+                producer.poll(AWAIT_ACKNOWLEDGED);
+            }
+            Err((error, _)) => return Err(error),
+        }
+    }
+}
+
+fn is_too_large(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
+}
+
+fn reason(failed: &Failed) -> String {
+    use std::error::Error;
+    match failed.source() {
+        Some(source) => format!("{failed}: {source}"),
+        None => failed.to_string(),
+    }
+}
