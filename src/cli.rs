@@ -3,7 +3,7 @@ use std::io::{Write, stdout};
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{logging, topics, verdict};
+use crate::{config, health, logging, rules, topics, verdict, worker};
 
 /// The gate and the audit pipeline for Tencent Cloud Chat callbacks.
 #[derive(Parser)]
@@ -23,18 +23,33 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Read the records, find abuse, issue verdicts
+    #[command(after_help = "Example:\n  portcullis worker --config portcullis.toml")]
+    Worker(worker::Process),
     /// Create the topics in Kafka, or check how they are set
     #[command(
         subcommand,
         after_help = "Example:\n  portcullis topics create --config portcullis.toml"
     )]
     Topics(topics::Command),
+    /// Check the configuration, or show the whole of it
+    #[command(
+        subcommand,
+        after_help = "Example:\n  portcullis config check --config portcullis.toml"
+    )]
+    Config(config::Command),
+    /// Check rules, or run the tests beside them
+    #[command(subcommand, after_help = "Example:\n  portcullis rules test rules.toml")]
+    Rules(rules::Command),
     /// Deny or allow by a moderator's hand, lift it, list what holds
     #[command(
         subcommand,
         after_help = "Example:\n  portcullis verdict list --config portcullis.toml"
     )]
     Verdict(Box<verdict::Command>),
+    /// Ask a running receiver or worker whether it is ready
+    #[command(after_help = "Example:\n  portcullis health --url http://127.0.0.1:9091/ready")]
+    Health(health::Health),
 }
 
 /// Does what the arguments say.
@@ -43,8 +58,12 @@ pub(crate) fn run() -> Result<(), Failure> {
     logging::start()?;
     let mut out = stdout().lock();
     match cli.command {
+        Command::Worker(process) => process.run()?,
         Command::Topics(command) => command.run(&mut out)?,
+        Command::Config(command) => command.run(&mut out)?,
+        Command::Rules(command) => command.run(&mut out)?,
         Command::Verdict(command) => command.run(&mut out)?,
+        Command::Health(health) => health.run(&mut out)?,
     }
     Ok(out.flush()?)
 }

@@ -42,7 +42,11 @@ impl Failure {
             Self::Away(_) | Self::Output(_) => 69,
             Self::Bug => 70,
         };
-        eprintln!("error: {self}");
+        match &self {
+            // Each line begins with its place, which editors jump to.
+            Self::Configuration(mistakes) => eprintln!("{mistakes}"),
+            other => eprintln!("error: {other}"),
+        }
         ExitCode::from(code)
     }
 }

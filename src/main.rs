@@ -1,12 +1,19 @@
 //! The binary: one file for each command, each thin over the libraries.
 
+mod admin;
 mod cli;
+mod config;
 mod failure;
+mod health;
 mod kafka;
 mod logging;
+mod mistakes;
+mod process;
+mod rules;
 mod settings;
 mod topics;
 mod verdict;
+mod worker;
 
 use std::process::ExitCode;
 

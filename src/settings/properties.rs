@@ -5,6 +5,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::BaseProducer;
 use rdkafka::types::RDKafkaConfRes;
 
+use super::MASK;
 use crate::kafka::{Witness, client};
 
 const ALLOWED: &str = "what https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md lists";
@@ -29,9 +30,18 @@ pub(super) fn check(root: &Section, places: &Section, kafka: &Kafka) {
     }
 }
 
-/// A client without an address, which therefore connects to nothing.
+/// A client without an address, which therefore connects to nothing. A masked password may be anything, a
+/// masked key is no key.
 fn together(kafka: &Kafka) -> KafkaResult<()> {
-    let unconnected = client(kafka).remove("bootstrap.servers").clone();
+    let mut unconnected = client(kafka);
+    unconnected.remove("bootstrap.servers");
+    for (name, _) in kafka
+        .properties
+        .iter()
+        .filter(|(name, value)| name.ends_with(".pem") && *value == MASK)
+    {
+        unconnected.remove(name);
+    }
     let _: BaseProducer<Witness> = unconnected.create_with_context(Witness::default())?;
     Ok(())
 }

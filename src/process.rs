@@ -1,0 +1,83 @@
+//! What every long-running command has in common: its addresses, its threads, its end.
+
+use std::error::Error;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::failure::Failure;
+
+/// What a shell reports for a process that SIGINT ended.
+const ENDED_AT_ONCE: i32 = 130;
+
+/// Listens at `address`, which `key` of the configuration names.
+pub(crate) fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).map_err(|error| {
+        Failure::Away(match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("{key}: another process listens at {address}; stop it, or set {key} to another address")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                format!(
+                    "{key}: this machine has no address {}; 0.0.0.0 stands for all it has",
+                    address.ip()
+                )
+            }
+            _ => format!("{key}: cannot listen at {address}: {error}"),
+        })
+    })
+}
+
+/// As many threads as the machine has cores.
+pub(crate) fn runtime() -> Result<Runtime, Failure> {
+    Ok(Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// An error with all its causes, in one line.
+pub(crate) fn told(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line = format!("{line}: {cause}");
+        source = cause.source();
+    }
+    line
+}
+
+/// The signals that ask the process to stop, heard from the moment it listens for them.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Must be called within a tokio runtime.
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns at the first one. The second one ends the process at once: a person who asks twice means it, and
+    /// nothing that was answered is lost by it.
+    pub(crate) async fn stop_requested(mut self) {
+        self.next().await;
+        info!("stopping; a second signal ends at once");
+        tokio::spawn(async move {
+            self.next().await;
+            warn!("ended at once");
+            std::process::exit(ENDED_AT_ONCE);
+        });
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
