@@ -4,6 +4,7 @@
 //! Every receiver reads every partition, so there is no group and nothing is committed. A thread of its own, because
 //! librdkafka's consumer blocks. While Kafka is away the thread waits and what is in memory holds.
 
+mod client;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -16,13 +17,17 @@ use portcullis_schema::kafka::Kafka;
 use portcullis_schema::{Readiness, Timestamp, Verdict, VerdictKey};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode::{
+    AllBrokersDown, BrokerTransportFailure, OperationTimedOut, UnknownTopic, UnknownTopicOrPartition,
+};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 use tracing::{error, info, warn};
 
 use crate::config::StaleVerdicts;
 use crate::decision::{Decisions, Keeper, Kept};
 use crate::metrics::Metrics;
+use client::{Quiet, is_passing};
 use snapshot::Snapshot;
 
 /// The latch that this module owns.
@@ -100,7 +105,7 @@ impl Reader {
             match self.follow() {
                 Ok(()) => break,
                 Err(error) => {
-                    let reason = format!("{:#}", Told(&error));
+                    let reason = self.told(&error);
                     if reason != said {
                         warn!(error = %reason, "verdicts cannot be read, what is in memory holds; trying again");
                         said.clone_from(&reason);
@@ -115,7 +120,7 @@ impl Reader {
 
     /// Reads until the process stops; an error is for trying again.
     fn follow(&mut self) -> Result<(), KafkaError> {
-        let consumer = consumer(&self.options.kafka)?;
+        let consumer = client::new(&self.options.kafka)?;
         let ends = self.assign(&consumer)?;
         let warm_before = self
             .options
@@ -145,7 +150,7 @@ impl Reader {
     }
 
     /// Assigns every partition from where memory ends, and gives the end offsets of now.
-    fn assign(&mut self, consumer: &BaseConsumer) -> Result<Vec<i64>, KafkaError> {
+    fn assign(&mut self, consumer: &BaseConsumer<Quiet>) -> Result<Vec<i64>, KafkaError> {
         let topic = &self.options.kafka.topics.verdicts;
         let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
         let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
@@ -178,7 +183,7 @@ impl Reader {
     }
 
     /// Applies what is there, waiting for the first message only, and puts it in force.
-    fn read_batch(&mut self, consumer: &BaseConsumer) -> Result<(), KafkaError> {
+    fn read_batch(&mut self, consumer: &BaseConsumer<Quiet>) -> Result<(), KafkaError> {
         let mut wait = POLL_WAIT;
         for _ in 0..BATCH_MAX {
             match consumer.poll(wait) {
@@ -219,7 +224,7 @@ impl Reader {
         self.advance(message.partition(), message.offset() + 1);
     }
 
-    fn reached_end(&mut self, consumer: &BaseConsumer, partition: i32) {
+    fn reached_end(&mut self, consumer: &BaseConsumer<Quiet>, partition: i32) {
         let Ok(positions) = consumer.position() else {
             return;
         };
@@ -256,7 +261,7 @@ impl Reader {
 
     /// The lag is the time since every partition was seen to be read to its end, asked of the broker: silence on the
     /// topic and a broker that is away look the same otherwise.
-    fn keep_house(&mut self, consumer: &BaseConsumer, warm: bool) {
+    fn keep_house(&mut self, consumer: &BaseConsumer<Quiet>, warm: bool) {
         let topic = &self.options.kafka.topics.verdicts;
         let asked = Instant::now();
         let at_end = (0..).zip(&self.next).all(|(partition, next)| {
@@ -332,39 +337,24 @@ impl Reader {
         }
     }
 
+    /// What went wrong, for the person who has to mend it.
+    fn told(&self, error: &KafkaError) -> String {
+        let (bootstrap, topic) = (&self.options.kafka.bootstrap, &self.options.kafka.topics.verdicts);
+        match error.rdkafka_error_code() {
+            Some(UnknownTopic | UnknownTopicOrPartition) => {
+                format!("topic {topic} is not in Kafka at {bootstrap}: run `portcullis topics create`")
+            }
+            Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut) => {
+                format!("Kafka at {bootstrap} does not answer")
+            }
+            Some(code) => format!("Kafka at {bootstrap}, topic {topic}: {code}"),
+            None => error.to_string(),
+        }
+    }
+
     fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
-}
-
-fn consumer(kafka: &Kafka) -> Result<BaseConsumer, KafkaError> {
-    let mut config = ClientConfig::new();
-    // The first wake-up after silence, and the recovery after a fault, must not wait for the defaults of 1 s and 500 ms.
-    config
-        .set("fetch.queue.backoff.ms", "10")
-        .set("fetch.error.backoff.ms", "50")
-        .set("reconnect.backoff.max.ms", "2000")
-        .set("socket.timeout.ms", "10000");
-    for (name, value) in kafka.client_properties() {
-        config.set(name, value);
-    }
-    config
-        // `assign` asks for a group though none is used.
-        .set("group.id", "portcullis-verdicts-unused")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "earliest")
-        .set("allow.auto.create.topics", "false");
-    config.create()
-}
-
-/// The client recovers from these by itself; what it cannot is met by a new one.
-fn is_passing(error: &KafkaError) -> bool {
-    use rdkafka::types::RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
-    matches!(
-        error.rdkafka_error_code(),
-        Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut)
-    )
 }
 
 fn key_of(message: &BorrowedMessage<'_>) -> Result<VerdictKey, portcullis_schema::VerdictError> {
@@ -373,21 +363,6 @@ fn key_of(message: &BorrowedMessage<'_>) -> Result<VerdictKey, portcullis_schema
 
 fn undecodable(message: &BorrowedMessage<'_>, error: &dyn std::error::Error) -> &'static str {
     let (partition, offset) = (message.partition(), message.offset());
-    warn!(partition, offset, error = %format!("{:#}", Told(error)), "not a verdict, passed over");
+    warn!(partition, offset, %error, cause = error.source().map(tracing::field::display), "not a verdict, passed over");
     "undecodable"
-}
-
-/// An error with its causes, on one line.
-struct Told<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Told<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(formatter, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

@@ -22,6 +22,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// After this time a client counts as good, and the next failure as a first one.
 const GOOD_AFTER: Duration = Duration::from_secs(60);
+/// Without an acknowledgement for that long, Kafka is said to be away: a leader change takes a second or two.
+const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// How often a client is asked whether it failed for good, which no report may say when nothing is in flight.
 const FATAL_CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -35,6 +37,13 @@ pub(super) struct Follower {
     /// The next position to hand over.
     next: Position,
     flight: Flight,
+    progress: Progress,
+}
+
+/// Whether acknowledgements come, to be said when it changes and not for each record.
+struct Progress {
+    last: Instant,
+    stalled: bool,
 }
 
 /// Why a client is given up.
@@ -62,6 +71,10 @@ impl Follower {
             source: format!("/receivers/{instance}"),
             next: journal.first_position(),
             flight: Flight::default(),
+            progress: Progress {
+                last: Instant::now(),
+                stalled: false,
+            },
             kafka,
             journal,
             metrics,
@@ -232,7 +245,24 @@ impl Follower {
         if let Some(end) = self.flight.landed() {
             self.journal.trim(end);
         }
+        self.tell_progress(delivered > 0 || self.flight.is_empty());
         Ok(())
+    }
+
+    fn tell_progress(&mut self, progress: bool) {
+        let (bootstrap, backlog) = (&self.kafka.bootstrap, self.journal.backlog_records());
+        if progress {
+            self.progress.last = Instant::now();
+            if std::mem::take(&mut self.progress.stalled) {
+                info!(bootstrap, backlog, "Kafka acknowledges again");
+            }
+        } else if !self.progress.stalled && self.progress.last.elapsed() > STALLED_AFTER {
+            self.progress.stalled = true;
+            warn!(
+                bootstrap,
+                backlog, "Kafka acknowledges nothing, records wait in the journal"
+            );
+        }
     }
 
     /// [`Follower::bury`] of a record that was handed over before and is read once more.

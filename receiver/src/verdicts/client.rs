@@ -1,0 +1,51 @@
+use portcullis_schema::kafka::Kafka;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
+
+/// A consumer that is assigned its partitions and commits nothing.
+pub(super) fn new(kafka: &Kafka) -> Result<BaseConsumer<Quiet>, KafkaError> {
+    let mut config = ClientConfig::new();
+    // The first wake-up after silence, and the recovery after a fault, must not wait for the defaults of 1 s and 500 ms.
+    config
+        .set("fetch.queue.backoff.ms", "10")
+        .set("fetch.error.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "2000")
+        .set("socket.timeout.ms", "10000");
+    for (name, value) in kafka.client_properties() {
+        config.set(name, value);
+    }
+    config
+        // `assign` asks for a group though none is used.
+        .set("group.id", "portcullis-verdicts-unused")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "earliest")
+        .set("allow.auto.create.topics", "false");
+    config.create_with_context(Quiet)
+}
+
+/// The client recovers from these by itself; what it cannot is met by a new one.
+pub(super) fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut)
+    )
+}
+
+/// librdkafka tells each trouble of each connection, again and again; what matters of it is told here, once.
+pub(super) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "verdict reader's client");
+    }
+}
+
+impl ConsumerContext for Quiet {}

@@ -1,0 +1,6 @@
+//! The receiver's parts, each over its public interface.
+
+mod journal;
+mod journal_damage;
+mod journal_model;
+mod scratch;

@@ -1,0 +1,132 @@
+//! A directory of a test's own, a journal in it, and waiting with a deadline.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use portcullis_receiver::journal::{Append, AppendError, Durability, Journal, Options, Position};
+
+/// Far beyond what anything here takes, also on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Scratch {
+    directory: tempfile::TempDir,
+    bytes_max: u64,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self::with_bytes_max(1 << 30)
+    }
+
+    pub(crate) fn with_bytes_max(bytes_max: u64) -> Self {
+        Self {
+            directory: tempfile::tempdir().expect("a temporary directory"),
+            bytes_max,
+        }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("journal")
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            directory: self.path(),
+            bytes_max: self.bytes_max,
+            durability: Durability::Process,
+        }
+    }
+
+    pub(crate) fn open(&self) -> Journal {
+        Journal::open(self.options()).expect("the journal opens")
+    }
+
+    /// What a crash leaves: the files as they are now, while the journal is open.
+    pub(crate) fn crash(&self) -> Self {
+        let crashed = Self::with_bytes_max(self.bytes_max);
+        copy(&self.path(), &crashed.path());
+        crashed
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("create");
+    for entry in fs::read_dir(from).expect("read") {
+        let entry = entry.expect("entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            copy_file(&entry.path(), &target);
+        }
+    }
+}
+
+/// fjall's log is 64 MiB of zeros behind what is written: copied as a hole.
+fn copy_file(from: &Path, to: &Path) {
+    use std::io::{Read, Write};
+    let mut source = fs::File::open(from).expect("open");
+    let length = source.metadata().expect("metadata").len();
+    let mut target = fs::File::create(to).expect("create");
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        let read = source.read(&mut chunk).expect("read");
+        if read == 0 || (read == chunk.len() && chunk.iter().all(|byte| *byte == 0)) {
+            break;
+        }
+        target.write_all(&chunk[..read]).expect("write");
+    }
+    target.set_len(length).expect("set length");
+}
+
+pub(crate) fn written(append: Append) -> Result<Position, AppendError> {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("runtime")
+        .block_on(append)
+}
+
+/// Appends all and waits until the last is durable.
+pub(crate) fn append_all(journal: &Journal, entries: impl IntoIterator<Item = Vec<u8>>) -> Vec<Position> {
+    let appends: Vec<Append> = entries.into_iter().map(|entry| journal.append(entry)).collect();
+    appends
+        .into_iter()
+        .map(|append| written(append).expect("written"))
+        .collect()
+}
+
+/// Everything from `from` to the end.
+pub(crate) fn read_all(journal: &Journal, from: Position) -> Vec<(Position, Vec<u8>)> {
+    let mut entries = Vec::new();
+    let mut from = from;
+    while let Some(block) = journal.read(from).expect("readable") {
+        assert!(block.first() >= from, "blocks come in order");
+        entries.extend(block.entries().map(|(position, entry)| (position, entry.to_vec())));
+        from = block.end();
+    }
+    entries
+}
+
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Bytes that do not compress, so that space on disk can be counted.
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut step = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    std::iter::repeat_with(|| step().to_le_bytes())
+        .flatten()
+        .take(length)
+        .collect()
+}
