@@ -3,7 +3,7 @@ use std::io::{Write, stdout};
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{config, health, logging, rules, topics, verdict, worker};
+use crate::{config, health, logging, receiver, rules, topics, verdict, worker};
 
 /// The gate and the audit pipeline for Tencent Cloud Chat callbacks.
 #[derive(Parser)]
@@ -23,6 +23,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Answer callbacks and record every one of them
+    #[command(after_help = "Example:\n  portcullis receiver --config portcullis.toml")]
+    Receiver(receiver::Process),
     /// Read the records, find abuse, issue verdicts
     #[command(after_help = "Example:\n  portcullis worker --config portcullis.toml")]
     Worker(worker::Process),
@@ -58,6 +61,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     logging::start()?;
     let mut out = stdout().lock();
     match cli.command {
+        Command::Receiver(process) => process.run()?,
         Command::Worker(process) => process.run()?,
         Command::Topics(command) => command.run(&mut out)?,
         Command::Config(command) => command.run(&mut out)?,

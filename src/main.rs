@@ -9,6 +9,7 @@ mod kafka;
 mod logging;
 mod mistakes;
 mod process;
+mod receiver;
 mod rules;
 mod settings;
 mod topics;

@@ -1,0 +1,94 @@
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use crate::support::{Folder, Kafka, Portcullis, Running, free_address, wait_until};
+
+const START_MAX: Duration = Duration::from_secs(30);
+
+struct Receiver {
+    folder: Folder,
+    admin: SocketAddr,
+    _kafka: Kafka,
+}
+
+impl Receiver {
+    fn new() -> Self {
+        let (folder, kafka) = (Folder::new(), Kafka::start());
+        let (listen, admin) = (free_address(), free_address());
+        let own = format!(
+            "{}[[apps]]\nid = 1400000001\ntokens = [\"t\"]\n[receiver]\nlisten = \"{listen}\"\nadmin = \"{admin}\"\n",
+            kafka.section()
+        );
+        folder.write("portcullis.toml", &own);
+        Self {
+            folder,
+            admin,
+            _kafka: kafka,
+        }
+    }
+
+    fn start(&self) -> Running {
+        Portcullis::command(self.folder.path(), &["receiver"]).start(self.folder.path().join("log"))
+    }
+
+    fn health(&self) -> crate::support::Ended {
+        let url = format!("http://{}/ready", self.admin);
+        Portcullis::command(self.folder.path(), &["health", "--url", &url]).run()
+    }
+
+    fn ready(&self) -> Running {
+        let running = self.start();
+        wait_until("the receiver is ready", START_MAX, || self.health().code == 0);
+        running
+    }
+}
+
+fn get(url: &str) -> (u16, String) {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut answer = agent.get(url).call().expect("an answer");
+    let body = answer.body_mut().read_to_string().expect("a body");
+    (answer.status().as_u16(), body)
+}
+
+#[test]
+fn a_receiver_says_how_it_is_and_stops_when_asked() {
+    let receiver = Receiver::new();
+    let told = receiver.health().expect(1).out;
+    assert!(told.contains("not ready") && told.contains("refused"), "{told}");
+
+    let running = receiver.ready();
+    let told = receiver.health().expect(0).out;
+    assert!(told.contains("/ready: ready\n"), "{told}");
+    let admin = receiver.admin;
+    assert_eq!(get(&format!("http://{admin}/live")).0, 200);
+    let (status, body) = get(&format!("http://{admin}/ready"));
+    assert!(status == 200 && body.contains("\"ready\":true"), "{body}");
+    assert!(get(&format!("http://{admin}/metrics")).1.ends_with("# EOF\n"));
+    assert_eq!(get(&format!("http://{admin}/nothing")).0, 404);
+    assert_eq!(running.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_the_setting_that_moves_it() {
+    let receiver = Receiver::new();
+    let taken = TcpListener::bind(receiver.admin).expect("the port is free");
+    let ended = Portcullis::command(receiver.folder.path(), &["receiver"])
+        .run()
+        .expect(69);
+    assert!(
+        ended.err.contains("receiver.admin: another process listens at"),
+        "{}",
+        ended.err
+    );
+    drop(taken);
+}
+
+#[test]
+fn logs_are_json_unless_a_person_looks_on() {
+    let receiver = Receiver::new();
+    let running = receiver.ready();
+    let log = running.log();
+    let line: serde_json::Value = serde_json::from_str(log.lines().next().expect("a line")).expect("JSON");
+    assert!(line["message"].is_string() && line["level"].is_string(), "{line}");
+    running.terminate();
+}
