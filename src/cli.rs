@@ -3,7 +3,7 @@ use std::io::{Write, stdout};
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{config, health, logging, receiver, rules, topics, verdict, worker};
+use crate::{config, health, local, logging, receiver, rules, topics, verdict, worker};
 
 /// The gate and the audit pipeline for Tencent Cloud Chat callbacks.
 #[derive(Parser)]
@@ -23,6 +23,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Everything in one process on an embedded broker, with sample traffic: the whole loop in a minute
+    #[command(after_help = "Example:\n  portcullis local --for 30s")]
+    Local(Box<local::Local>),
     /// Answer callbacks and record every one of them
     #[command(after_help = "Example:\n  portcullis receiver --config portcullis.toml")]
     Receiver(receiver::Process),
@@ -58,9 +61,12 @@ enum Command {
 /// Does what the arguments say.
 pub(crate) fn run() -> Result<(), Failure> {
     let cli = Cli::parse();
-    logging::start()?;
-    let mut out = stdout().lock();
+    let quiet = matches!(cli.command, Command::Local(_));
+    logging::start(if quiet { "warn" } else { "info" })?;
+    // Not locked: what `local` plays is told by a thread of its own.
+    let mut out = stdout();
     match cli.command {
+        Command::Local(local) => local.run(&mut out)?,
         Command::Receiver(process) => process.run()?,
         Command::Worker(process) => process.run()?,
         Command::Topics(command) => command.run(&mut out)?,

@@ -7,9 +7,12 @@ use crate::failure::Failure;
 const FORMAT: &str = "PORTCULLIS_LOG_FORMAT";
 const FILTER: &str = "PORTCULLIS_LOG";
 
-/// Logs go to stderr: for a person on a terminal, as JSON anywhere else.
-pub(crate) fn start() -> Result<(), Failure> {
-    let lines = tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter()?);
+/// Logs go to stderr: for a person on a terminal, as JSON anywhere else. `default` is the filter where the environment
+/// has none.
+pub(crate) fn start(default: &str) -> Result<(), Failure> {
+    let lines = tracing_subscriber::fmt()
+        .with_writer(stderr)
+        .with_env_filter(filter(default)?);
     if json()? {
         lines.json().flatten_event(true).init();
         return Ok(());
@@ -30,9 +33,9 @@ fn json() -> Result<bool, Failure> {
     }
 }
 
-fn filter() -> Result<EnvFilter, Failure> {
+fn filter(default: &str) -> Result<EnvFilter, Failure> {
     let text = std::env::var(FILTER).unwrap_or_default();
-    let wanted = if text.is_empty() { "info" } else { &text };
+    let wanted = if text.is_empty() { default } else { &text };
     EnvFilter::try_new(wanted).map_err(|error| {
         Failure::Unusable(format!(
             "environment {FILTER}: found {text:?} ({error}), allowed: a filter such as info or warn,portcullis_receiver=debug"

@@ -6,6 +6,7 @@ mod config;
 mod failure;
 mod health;
 mod kafka;
+mod local;
 mod logging;
 mod mistakes;
 mod process;

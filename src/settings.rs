@@ -44,6 +44,11 @@ pub(crate) struct Written {
 }
 
 impl File {
+    /// The one at `path`.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { config: Some(path) }
+    }
+
     /// Reads the file and the environment, for whoever has nothing to do with the apps: their tokens may lie in files
     /// that only the receiver can read.
     pub(crate) fn load(&self) -> Result<Settings, Failure> {
