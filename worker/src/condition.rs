@@ -3,7 +3,7 @@
 //! Compiled once, when the rules are read. An operator's rule must not be able to stop the worker, so what has no
 //! bound is refused then and not met later: comprehensions (`exists`, `all`, `map`, `filter`: a nested one of 129
 //! characters takes milliseconds a record), functions and names that do not exist, and expressions of more than
-//! [`CHARS_MAX`] characters. There is no `matches`: the library compiles a pattern at every call, 96 us; `contains`,
+//! [`CHARS_MAX`] characters or [`LEVELS_MAX`] levels. There is no `matches`: the library compiles a pattern at every call, 96 us; `contains`,
 //! `startsWith` and `endsWith` serve.
 //!
 //! A field of text that the record does not have is the empty text, so `platform != "RESTAPI"` holds for a record
@@ -13,6 +13,7 @@
 mod json;
 
 use std::sync::{Arc, LazyLock};
+use std::thread;
 
 use cel::common::ast::{Expr, IdedExpr, operators};
 use cel::common::types::{CelBool, CelInt, CelString};
@@ -22,9 +23,18 @@ use cel::{Context, Env, ExecutionError, Program, Value};
 
 use crate::field::{Fields, Root};
 
-/// The longest expression. Enough for a list of a hundred names; the deepest nesting it can spell is far inside the
-/// stack of the worker's thread.
+/// The longest expression: enough for a list of a hundred names.
 pub(crate) const CHARS_MAX: usize = 2_000;
+
+/// The deepest expression. Evaluation takes up to 50 KB of stack a level in an unoptimised build, and whoever evaluates
+/// may run on a thread of 2 MB. `&&` and `||` of any number are one level for each doubling.
+const LEVELS_MAX: usize = 24;
+
+/// The parser takes more, 100 KB a level, and goes down a hundred levels before it refuses. It runs once, so it gets a
+/// thread with room; of its stack only what is touched is taken.
+const PARSER_STACK_BYTES: usize = 64 << 20;
+
+const FORM: &str = "a condition in CEL, such as platform != \"RESTAPI\"";
 
 /// The functions of CEL that take bounded time.
 const FUNCTIONS: [&str; 11] = [
@@ -97,11 +107,17 @@ impl Condition {
                 allowed: format!("at most {CHARS_MAX} characters"),
             });
         }
-        let program = ENVIRONMENT.compile(text).map_err(|errors| Unfit {
-            found: errors.to_string().replace('\n', " "),
-            allowed: "a condition in CEL, such as platform != \"RESTAPI\"".to_owned(),
+        let parsed = thread::scope(|scope| {
+            let parser = thread::Builder::new().stack_size(PARSER_STACK_BYTES);
+            let parser = parser.spawn_scoped(scope, || compile(text)).ok()?;
+            parser.join().ok()
+        });
+        let program = parsed.unwrap_or_else(|| {
+            Err(Unfit {
+                found: "an expression that the parser fails on".to_owned(),
+                allowed: FORM.to_owned(),
+            })
         })?;
-        check(program.expression())?;
         Ok(Self(Arc::new(program)))
     }
 
@@ -131,17 +147,33 @@ impl VariableResolver for Fields<'_> {
     }
 }
 
-/// Refuses what has no bound or does not exist. As deep as the parser nests, which is bounded.
-fn check(node: &IdedExpr) -> Result<(), Unfit> {
+fn compile(text: &str) -> Result<Program, Unfit> {
+    let program = ENVIRONMENT.compile(text).map_err(|errors| Unfit {
+        found: errors.to_string().replace('\n', " "),
+        allowed: FORM.to_owned(),
+    })?;
+    check(program.expression(), 1)?;
+    Ok(program)
+}
+
+/// Refuses what has no bound or does not exist.
+fn check(node: &IdedExpr, level: usize) -> Result<(), Unfit> {
+    if level > LEVELS_MAX {
+        return Err(Unfit {
+            found: format!("an expression of more than {LEVELS_MAX} levels"),
+            allowed: format!("at most {LEVELS_MAX} levels"),
+        });
+    }
+    let below = |node: &IdedExpr| check(node, level + 1);
     match &node.expr {
         Expr::Unspecified | Expr::Literal(_) => Ok(()),
         Expr::Ident(name) => known_field(name),
-        Expr::Select(select) => check(&select.operand),
-        Expr::List(list) => list.elements.iter().try_for_each(check),
+        Expr::Select(select) => below(&select.operand),
+        Expr::List(list) => list.elements.iter().try_for_each(below),
         Expr::Call(call) => {
             known_function(&call.func_name)?;
-            call.target.iter().try_for_each(|target| check(target))?;
-            call.args.iter().try_for_each(check)
+            call.target.iter().try_for_each(|target| below(target))?;
+            call.args.iter().try_for_each(below)
         }
         Expr::Comprehension(_) => Err(Unfit {
             found: "a comprehension".to_owned(),

@@ -18,7 +18,7 @@ pub use example::TestOutcome;
 
 use crate::condition::{Condition, ConditionError};
 use crate::detector::Measure;
-use crate::field::{Fields, Path};
+use crate::field::{Fields, Path, Root};
 
 /// All rules of a file. Cheap to clone; all clones are the same ones.
 #[derive(Clone, Debug)]
@@ -109,6 +109,11 @@ impl Rule {
             length: self.window,
             threshold: self.threshold,
         }
+    }
+
+    /// Whether it counts records where they lie, by operator, and not through signals.
+    pub(crate) fn is_counted_at_once(&self) -> bool {
+        self.by.root() == Root::Operator
     }
 
     fn covers(&self, record: &AuditRecord) -> bool {

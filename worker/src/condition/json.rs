@@ -50,7 +50,7 @@ impl<'a> Nested<'a> {
     }
 }
 
-fn key<'b>(index: &'b dyn Val) -> Option<&'b str> {
+fn key(index: &dyn Val) -> Option<&str> {
     index.downcast_ref::<CelString>().map(|text| text.inner())
 }
 

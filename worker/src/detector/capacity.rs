@@ -23,6 +23,9 @@ impl Default for Capacity {
 }
 
 impl Capacity {
+    /// What the default takes when it is full of both, for people.
+    pub const MEMORY: &str = "600 MB at most";
+
     /// With bounds of its own.
     pub fn new(subjects_max: usize, observations_max: usize) -> Self {
         Self {

@@ -148,8 +148,8 @@ impl Group {
     /// receiver whose clock is wrong, costs two subjects and not all of them.
     fn sweep(&mut self, now: Timestamp) {
         for _ in 0..SWEPT_PER_OBSERVATION {
-            let oldest = self.subjects.oldest();
-            if !oldest.is_some_and(|tracked| now.since(tracked.last_at) > self.idle_max) {
+            let Some(oldest) = self.subjects.oldest() else { return };
+            if now.since(oldest.last_at) <= self.idle_max {
                 return;
             }
             self.forget_oldest();

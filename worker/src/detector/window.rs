@@ -106,10 +106,10 @@ impl Window {
     }
 
     fn enter_span(&mut self, span: i64) {
-        let skipped = span > self.span.saturating_add(1);
         if span <= self.span {
             return;
         }
+        let skipped = span - self.span > 1;
         self.span = span;
         self.begin(1 - self.told_by());
         if skipped {
@@ -133,14 +133,13 @@ impl Window {
 
     /// Whether it was new.
     fn admit(&mut self, at: Timestamp, record: Uuid, value: Option<u64>) -> bool {
-        if let Some(value) = value {
-            if let Some(place) = self.seen.iter().position(|earlier| earlier.value == value) {
-                let earlier = self.seen[place];
-                if (earlier.at, earlier.record) >= (at, record) {
-                    return false;
-                }
-                self.forget(place);
+        let same = |earlier: &Observation| value == Some(earlier.value);
+        if let Some(place) = self.seen.iter().position(same) {
+            let earlier = self.seen[place];
+            if (earlier.at, earlier.record) >= (at, record) {
+                return false;
             }
+            self.forget(place);
         }
         // Nearly always the newest: the search begins at the end.
         let behind = self

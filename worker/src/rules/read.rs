@@ -44,7 +44,8 @@ fn rule(mut section: Section, earlier: &[Rule]) -> Rule {
     let commands = commands(&mut section);
     let condition = condition(&mut section);
     let (by_place, by) = path(&mut section, "by");
-    let distinct = distinct(&mut section, &by);
+    let distinct = distinct(&mut section, by.as_ref());
+    let by = by.unwrap_or_else(Path::operator);
     let (window, window_text) = window(&mut section);
     section.required("threshold", "a whole number from 1");
     let threshold = section.integer("threshold", 1..=THRESHOLD_MAX).unwrap_or(1);
@@ -133,28 +134,24 @@ fn condition(section: &mut Section) -> Option<Condition> {
     }
 }
 
-fn path(section: &mut Section, key: &str) -> (Place, Path) {
+fn path(section: &mut Section, key: &str) -> (Place, Option<Path>) {
     section.required(key, Path::FORM);
     let place = section.place(key);
-    let path = section.parsed(key, Path::FORM, Path::parse);
-    (place, path.unwrap_or_else(Path::operator))
+    (place, section.parsed(key, Path::FORM, Path::parse))
 }
 
-fn distinct(section: &mut Section, by: &Path) -> Option<Path> {
+fn distinct(section: &mut Section, by: Option<&Path>) -> Option<Path> {
     if !section.is_table("count") {
         section.parsed("count", COUNT_FORM, |text| (text == "records").then_some(()));
         return None;
     }
     let mut count = section.section("count");
     let (place, distinct) = path(&mut count, "distinct");
-    if distinct == *by {
+    let distinct = distinct?;
+    if by == Some(&distinct) {
         let found = format!("{:?}, by which the rule groups", distinct.text());
-        count.mistake(
-            place,
-            "distinct",
-            found,
-            "another field: of this one there is one value only",
-        );
+        let allowed = "another field: of this one there is one value only";
+        count.mistake(place, "distinct", found, allowed);
     }
     Some(distinct)
 }

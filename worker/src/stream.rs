@@ -1,0 +1,252 @@
+//! From Kafka to Kafka: the loop that the worker's thread runs.
+//!
+//! Read what is there, observe it, write what it led to, wait until Kafka has it, and only then let the offsets
+//! follow. Whatever was under way when a process dies happens again in the next one, with the same ids.
+
+mod client;
+mod letter;
+mod membership;
+mod observer;
+mod output;
+mod partition;
+mod stop;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portcullis_schema::{Readiness, Timestamp};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Message};
+use tracing::{debug, error, info, warn};
+
+use crate::Config;
+use crate::detector::Capacity;
+use crate::metrics::Metrics;
+use crate::rules::Rules;
+use letter::Letters;
+use membership::Membership;
+use observer::Observer;
+use output::{GivenUp, Output};
+pub(crate) use stop::Stop;
+
+/// How many messages are taken together: their output is one wait for Kafka, and what a crash repeats.
+const BATCH_MAX: usize = 500;
+/// How long an idle worker waits before it looks whether it is to stop.
+const IDLE: Duration = Duration::from_millis(50);
+/// How often offsets are committed: a crash repeats half a second of records.
+const COMMIT_EVERY: Duration = Duration::from_millis(500);
+/// How often the gauges are brought up to date; Prometheus looks less often.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// Before the group is joined anew.
+const REJOIN_AFTER: Duration = Duration::from_secs(1);
+
+pub(crate) type Group = BaseConsumer<Membership>;
+
+pub(crate) struct Stream {
+    config: Config,
+    rules: Rules,
+    capacity: Arc<Capacity>,
+    metrics: Metrics,
+    readiness: Readiness,
+    stop: Stop,
+    observer: Observer,
+    output: Output,
+    unreachable: bool,
+    evicting: bool,
+}
+
+/// How following the group ended.
+enum Ended {
+    /// The worker is to stop, and everything is committed.
+    Drained,
+    /// The worker is to stop, and could not finish in time.
+    GivenUp,
+    /// The consumer is of no use any more.
+    Broken,
+}
+
+struct Broken;
+
+impl Stream {
+    /// Makes the clients, which shows whether the operator's properties are any.
+    pub(crate) fn new(
+        config: Config,
+        rules: Rules,
+        metrics: Metrics,
+        readiness: Readiness,
+        stop: Stop,
+    ) -> KafkaResult<(Self, Group)> {
+        let capacity = Arc::default();
+        let stream = Self {
+            observer: Observer::new(&config, &rules, &capacity, metrics.clone()),
+            output: Output::new(client::producer(&config.kafka), readiness.clone())?,
+            config,
+            rules,
+            capacity,
+            metrics,
+            readiness,
+            stop,
+            unreachable: false,
+            evicting: false,
+        };
+        let group = stream.join()?;
+        Ok((stream, group))
+    }
+
+    /// Until the worker is stopped; no error of Kafka's ends it.
+    pub(crate) fn run(mut self, mut group: Group) {
+        loop {
+            match self.follow(&group) {
+                Ended::Drained => return,
+                Ended::GivenUp => {
+                    // Leaving the group commits what was read, and what that led to was not written.
+                    group.context().forget();
+                    return;
+                }
+                Ended::Broken => {}
+            }
+            self.stop.wait(REJOIN_AFTER);
+            match self.join() {
+                Ok(anew) => close_aside(std::mem::replace(&mut group, anew)),
+                Err(error) => error!(%error, "no new consumer"),
+            }
+        }
+    }
+
+    fn join(&self) -> KafkaResult<Group> {
+        let kafka = &self.config.kafka;
+        let topics = kafka.topics.clone();
+        let (rules, capacity) = (self.rules.clone(), Arc::clone(&self.capacity));
+        let membership = Membership::new(topics, rules, capacity, self.readiness.clone());
+        let group = BaseConsumer::from_config_and_context(&client::consumer(kafka, &self.config.group), membership)?;
+        group.subscribe(&[&kafka.topics.callbacks, &kafka.topics.signals])?;
+        Ok(group)
+    }
+
+    fn follow(&mut self, group: &Group) -> Ended {
+        let (mut committed, mut measured) = (Instant::now(), Instant::now());
+        while !self.stop.is_asked() {
+            let Ok(batch) = self.gather(group) else {
+                return Ended::Broken;
+            };
+            if let Err(GivenUp) = self.process(group.context(), &batch) {
+                return Ended::GivenUp;
+            }
+            if committed.elapsed() >= COMMIT_EVERY {
+                commit(group, CommitMode::Async);
+                committed = Instant::now();
+            }
+            if measured.elapsed() >= MEASURE_EVERY {
+                self.measure(group.context());
+                measured = Instant::now();
+            }
+        }
+        if self.stop.is_over() {
+            return Ended::GivenUp;
+        }
+        commit(group, CommitMode::Sync);
+        Ended::Drained
+    }
+
+    /// Waits for a message, and takes those that came with it. A rebalance ends it, so that every message of a batch
+    /// was read before the rebalance; those of partitions that were taken away or given anew are then left out.
+    fn gather<'g>(&mut self, group: &'g Group) -> Result<Vec<BorrowedMessage<'g>>, Broken> {
+        let mut batch = Vec::new();
+        let mut wait = IDLE;
+        while batch.len() < BATCH_MAX {
+            match group.poll(wait) {
+                Some(Ok(message)) => batch.push(message),
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                    error!(%code, "consumer is lost, joining anew");
+                    return Err(Broken);
+                }
+                Some(Err(error)) => self.unreached(&error),
+                None => break,
+            }
+            wait = Duration::ZERO;
+        }
+        if !batch.is_empty() {
+            self.reached();
+        }
+        if group.context().is_broken() {
+            Err(Broken)
+        } else {
+            Ok(batch)
+        }
+    }
+
+    fn process(&mut self, membership: &Membership, batch: &[BorrowedMessage<'_>]) -> Result<(), GivenUp> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let now = Timestamp::now();
+        let mut letters = Letters::default();
+        let mut partitions = membership.partitions();
+        for message in batch {
+            let Some(kind) = membership.kind(message.topic()) else {
+                continue;
+            };
+            if let Some(partition) = partitions.get_mut(&(kind, message.partition())) {
+                self.observer.observe(kind, partition, message, now, &mut letters);
+            }
+        }
+        self.output.write(&letters.in_order(), &self.stop)
+    }
+
+    fn measure(&mut self, membership: &Membership) {
+        self.metrics.lag(membership.lag());
+        let mut subjects: BTreeMap<String, usize> = self.rules.iter().map(|rule| (rule.name().to_owned(), 0)).collect();
+        for partition in membership.partitions().values() {
+            for (rule, windows) in partition.detector.subjects() {
+                *subjects.entry(rule.to_owned()).or_default() += windows;
+            }
+        }
+        self.metrics.subjects_tracked(&subjects);
+        let evicting = self.metrics.subjects_evicted(self.capacity.evicted()) > 0;
+        if evicting != std::mem::replace(&mut self.evicting, evicting) {
+            let subjects = self.capacity.subjects();
+            match evicting {
+                true => warn!(subjects, "too many subjects, the longest idle ones are forgotten"),
+                false => info!(subjects, "subjects have room again"),
+            }
+        }
+    }
+
+    fn unreached(&mut self, error: &KafkaError) {
+        debug!(%error, "nothing can be read");
+        if !std::mem::replace(&mut self.unreachable, true) {
+            warn!(%error, "kafka cannot be read, trying again");
+        }
+    }
+
+    fn reached(&mut self) {
+        if std::mem::replace(&mut self.unreachable, false) {
+            info!("kafka is read again");
+        }
+    }
+}
+
+fn commit(group: &Group, mode: CommitMode) {
+    let checkpoints = group.context().checkpoints(|_| true);
+    if checkpoints.count() == 0 {
+        return;
+    }
+    // A failure is told by the callback, and the next commit covers this one.
+    if let Err(error) = group.commit(&checkpoints, mode) {
+        debug!(%error, "offsets were not committed");
+    }
+}
+
+/// Closing a consumer waits for the group's coordinator, without a bound.
+fn close_aside(group: Group) {
+    let closing = thread::Builder::new()
+        .name("worker-leave".to_owned())
+        .spawn(move || drop(group));
+    if let Err(error) = closing {
+        error!(%error, "old consumer was closed in place");
+    }
+}

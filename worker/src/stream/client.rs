@@ -1,0 +1,52 @@
+//! How the worker talks to Kafka: the properties that are its own, over those of the operator.
+
+use portcullis_schema::kafka::Kafka;
+use rdkafka::ClientConfig;
+
+/// The operator's properties, and what both clients share.
+fn shared(kafka: &Kafka) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("client.id", "portcullis-worker");
+    // The default of 60 s hides a broker that is frozen.
+    client.set("socket.timeout.ms", "15000");
+    client.set("reconnect.backoff.max.ms", "2000");
+    for (name, value) in kafka.client_properties() {
+        client.set(name, value);
+    }
+    client.set("allow.auto.create.topics", "false");
+    client
+}
+
+pub(super) fn consumer(kafka: &Kafka, group: &str) -> ClientConfig {
+    let mut client = shared(kafka);
+    client.set("group.id", group);
+    // A worker that joins or leaves takes no partition, and so no window, from those that keep theirs.
+    client.set("partition.assignment.strategy", "cooperative-sticky");
+    // Offsets follow what they led to: committed here, never by the library.
+    client.set("enable.auto.commit", "false");
+    client.set("enable.auto.offset.store", "false");
+    client.set("auto.offset.reset", "earliest");
+    // From a callback to the refusal of the next one a tenth of a second may pass, with two reads in between.
+    client.set("fetch.wait.max.ms", "10");
+    client.set("fetch.queue.backoff.ms", "10");
+    client.set("fetch.error.backoff.ms", "50");
+    // 16 MiB are 20,000 records: a second's work. The default of 64 MiB only makes a restart larger.
+    client.set("queued.max.messages.kbytes", "16384");
+    // New partitions and topics are noticed within this.
+    client.set("topic.metadata.refresh.interval.ms", "30000");
+    client.set("statistics.interval.ms", "1000");
+    client
+}
+
+pub(super) fn producer(kafka: &Kafka) -> ClientConfig {
+    let mut client = shared(kafka);
+    client.set("acks", "all");
+    client.set("enable.idempotence", "true");
+    client.set("compression.type", "lz4");
+    client.set("linger.ms", "1");
+    // The partition that a Java client would choose too.
+    client.set("partitioner", "murmur2_random");
+    // Then the reason is told and it is tried again, for ever.
+    client.set("message.timeout.ms", "30000");
+    client
+}

@@ -1,0 +1,278 @@
+//! The worker's membership in its group: which partitions it has, from where it reads them, and what it commits.
+//!
+//! Called by the client from within a poll, on the worker's own thread: nothing here runs beside the stream.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use portcullis_schema::Readiness;
+use portcullis_schema::kafka::Topics;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use serde::Deserialize;
+use tracing::{debug, error, info, warn};
+
+use super::partition::{Checkpoint, Kind, Partition};
+use crate::detector::Capacity;
+use crate::rules::Rules;
+
+/// The group's coordinator has just answered when this is asked; far below the five minutes that a rebalance may take.
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(15);
+const GROUP: &str = "group";
+
+/// Where a message comes from.
+pub(super) type Place = (Kind, i32);
+
+pub(crate) struct Membership {
+    topics: Topics,
+    rules: Rules,
+    capacity: Arc<Capacity>,
+    readiness: Readiness,
+    partitions: Mutex<BTreeMap<Place, Partition>>,
+    /// The broker's next offsets, as the last fetch told.
+    high: Mutex<HashMap<Place, i64>>,
+    /// Whether an assignment could not be taken over, so that the group has to be joined anew.
+    broken: AtomicBool,
+    commits_fail: AtomicBool,
+}
+
+impl Membership {
+    pub(super) fn new(topics: Topics, rules: Rules, capacity: Arc<Capacity>, readiness: Readiness) -> Self {
+        readiness.unset(GROUP, "joining the group");
+        Self {
+            topics,
+            rules,
+            capacity,
+            readiness,
+            partitions: Mutex::default(),
+            high: Mutex::default(),
+            broken: AtomicBool::new(false),
+            commits_fail: AtomicBool::new(false),
+        }
+    }
+
+    /// The assigned partitions. Not to be held over a poll, which may change them.
+    pub(super) fn partitions(&self) -> MutexGuard<'_, BTreeMap<Place, Partition>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn kind(&self, topic: &str) -> Option<Kind> {
+        let kinds = [
+            (&self.topics.callbacks, Kind::Callbacks),
+            (&self.topics.signals, Kind::Signals),
+        ];
+        kinds.into_iter().find(|(name, _)| *name == topic).map(|(_, kind)| kind)
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more will be committed.
+    pub(super) fn forget(&self) {
+        self.partitions().clear();
+    }
+
+    /// Messages that were not read yet, in all assigned partitions.
+    pub(super) fn lag(&self) -> i64 {
+        let high = self.high.lock().unwrap_or_else(PoisonError::into_inner);
+        let partitions = self.partitions();
+        let behind = partitions.iter().map(|(place, partition)| {
+            let high = high.get(place).copied().unwrap_or(0);
+            high.saturating_sub(partition.next().unwrap_or(0)).max(0)
+        });
+        behind.sum()
+    }
+
+    /// What is acknowledged and was not committed, as a list for the broker.
+    pub(super) fn checkpoints(&self, of: impl Fn(&Place) -> bool) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for (place, partition) in self.partitions().iter().filter(|(place, _)| of(place)) {
+            let Some(checkpoint) = partition.checkpoint() else {
+                continue;
+            };
+            let mut element = list.add_partition(self.topic(place.0), place.1);
+            match element.set_offset(Offset::Offset(checkpoint.offset)) {
+                Ok(()) => element.set_metadata(checkpoint.metadata()),
+                Err(error) => debug!(%error, "offset cannot be committed"),
+            }
+        }
+        list
+    }
+
+    fn topic(&self, kind: Kind) -> &str {
+        match kind {
+            Kind::Callbacks => &self.topics.callbacks,
+            Kind::Signals => &self.topics.signals,
+        }
+    }
+
+    fn places(&self, list: &TopicPartitionList) -> Vec<Place> {
+        let elements = list.elements();
+        let places = elements
+            .iter()
+            .filter_map(|element| Some((self.kind(element.topic())?, element.partition())));
+        places.collect()
+    }
+
+    fn assign(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> KafkaResult<()> {
+        let committed = match list.count() {
+            0 => TopicPartitionList::new(),
+            _ => consumer.committed_offsets(list.clone(), COMMITTED_TIMEOUT)?,
+        };
+        for element in committed.elements() {
+            element.error()?;
+            let (Some(kind), partition) = (self.kind(element.topic()), element.partition()) else {
+                continue;
+            };
+            let from = self.start(element.topic(), partition, element.offset(), element.metadata());
+            if let Some(checkpoint) = &from {
+                list.set_partition_offset(element.topic(), partition, Offset::Offset(checkpoint.rewind))?;
+            }
+            let state = Partition::new(kind, &self.rules, &self.capacity, from.as_ref());
+            self.partitions().insert((kind, partition), state);
+        }
+        Ok(())
+    }
+
+    /// `None` where nothing was committed: then the partition is read from its beginning.
+    fn start(&self, topic: &str, partition: i32, offset: Offset, metadata: &str) -> Option<Checkpoint> {
+        let Offset::Offset(offset) = offset else { return None };
+        match Checkpoint::parse(offset, metadata) {
+            Some(checkpoint) => {
+                let rewound = offset - checkpoint.rewind;
+                debug!(topic, partition, offset, rewound, "partition assigned");
+                Some(checkpoint)
+            }
+            None => {
+                warn!(
+                    topic,
+                    partition, offset, "offset was not committed by a worker, windows begin empty"
+                );
+                Some(Checkpoint { offset, rewind: offset })
+            }
+        }
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let places = self.places(list);
+        if !consumer.assignment_lost() {
+            let checkpoints = self.checkpoints(|place| places.contains(place));
+            if checkpoints.count() > 0 {
+                // What fails here is read again by the next owner, and leads to the same findings.
+                if let Err(error) = consumer.commit(&checkpoints, CommitMode::Async) {
+                    debug!(%error, "offsets of revoked partitions were not committed");
+                }
+            }
+        }
+        let mut partitions = self.partitions();
+        for place in &places {
+            partitions.remove(place);
+        }
+    }
+
+    fn tell(&self) {
+        let partitions = self.partitions().len();
+        info!(partitions, "partitions assigned");
+        self.readiness.set(GROUP, format!("{partitions} partitions assigned"));
+    }
+}
+
+impl ConsumerContext for Membership {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let taken = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            if let Err(error) = self.assign(consumer, list) {
+                error!(%error, "partitions cannot be taken over, joining anew");
+                self.broken.store(true, Ordering::Relaxed);
+            }
+            match cooperative {
+                true => consumer.incremental_assign(list),
+                false => consumer.assign(list),
+            }
+        } else {
+            if consumer.assignment_lost() {
+                warn!("group membership was lost");
+                self.readiness.unset(GROUP, "membership was lost, joining anew");
+            }
+            self.revoke(consumer, list);
+            match cooperative {
+                true => consumer.incremental_unassign(list),
+                false => consumer.unassign(),
+            }
+        };
+        match taken {
+            Ok(()) if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.tell(),
+            Ok(()) => {}
+            Err(error) => {
+                error!(%error, "assignment failed, joining anew");
+                self.broken.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let failed = result.is_err();
+        if failed != self.commits_fail.swap(failed, Ordering::Relaxed) {
+            match &result {
+                Ok(()) => info!("offsets are committed again"),
+                Err(error) => warn!(%error, "offsets are not committed, trying again"),
+            }
+        }
+        let mut partitions = self.partitions();
+        for element in offsets.elements() {
+            let place = self.kind(element.topic()).map(|kind| (kind, element.partition()));
+            let partition = place.and_then(|place| partitions.get_mut(&place));
+            if let (Some(partition), Offset::Offset(offset), Ok(()), false) =
+                (partition, element.offset(), element.error(), failed)
+            {
+                partition.committed(offset);
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Statistics {
+    topics: HashMap<String, TopicStatistics>,
+}
+
+#[derive(Deserialize)]
+struct TopicStatistics {
+    partitions: HashMap<i32, PartitionStatistics>,
+}
+
+#[derive(Deserialize)]
+struct PartitionStatistics {
+    hi_offset: i64,
+}
+
+impl ClientContext for Membership {
+    /// The client repeats itself while a broker is away; the stream tells the change.
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, reason, "librdkafka");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let Ok(statistics) = serde_json::from_slice::<Statistics>(statistics) else {
+            return;
+        };
+        let mut high = self.high.lock().unwrap_or_else(PoisonError::into_inner);
+        for (topic, told) in &statistics.topics {
+            let Some(kind) = self.kind(topic) else { continue };
+            for (partition, told) in &told.partitions {
+                high.insert((kind, *partition), told.hi_offset);
+            }
+        }
+    }
+}
