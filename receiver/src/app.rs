@@ -122,13 +122,13 @@ impl Receiver {
         self.boot
     }
 
-    /// Ends in order: not ready, no new connections, requests under way answered, the journal closed, what it holds
-    /// published for at most `catch_up`. What remains is published by the next start.
+    /// Ends in order: not ready, no new connections, requests under way answered, the journal sealed, what it holds
+    /// published for at most `catch_up`, the journal closed. What remains is published by the next start.
     pub async fn drain(self, catch_up: Duration) -> Remaining {
         self.readiness.unset("accepting", "the receiver is stopping");
         self.server.drain(ANSWERS_PATIENCE).await;
         let rest = move || {
-            self.journal.close();
+            self.journal.seal();
             let records = self.publisher.drain(catch_up).records;
             self.verdicts.stop();
             Remaining { records }

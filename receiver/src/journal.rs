@@ -173,6 +173,16 @@ impl Journal {
         self.shared.metrics.register(registry);
     }
 
+    /// Refuses further entries. Those that wait are still written, read and trimmed, until [`Journal::close`].
+    pub fn seal(&self) {
+        self.shared.queue.seal();
+    }
+
+    /// Whether entries wait to be written; those that the writer has in hand do not count.
+    pub fn has_waiting(&self) -> bool {
+        !self.shared.queue.is_empty()
+    }
+
     /// Refuses further entries, writes what waits, joins the writer. Blocks; the second call has nothing to do.
     pub fn close(&self) {
         self.shared.queue.close();

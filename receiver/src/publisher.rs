@@ -69,7 +69,8 @@ impl Publisher {
         Ok(Self { stop, thread, journal })
     }
 
-    /// Publishes what the journal holds, for at most `patience`, and ends. The journal must be closed already. Blocks.
+    /// Publishes what the journal holds, for at most `patience`, and ends. The journal must be sealed
+    /// already, and is closed by this, so that the last trim is durable too. Blocks.
     pub fn drain(self, patience: Duration) -> Remaining {
         // Set once: a drain takes the publisher.
         let _ = self.stop.deadline.set(Instant::now() + patience);
@@ -77,6 +78,7 @@ impl Publisher {
         if self.thread.join().is_err() {
             tracing::error!("the publisher panicked");
         }
+        self.journal.close();
         Remaining {
             records: self.journal.backlog_records(),
         }

@@ -29,6 +29,7 @@ struct Inner {
     waiting: VecDeque<Waiting>,
     bytes: usize,
     trim_before: Position,
+    sealed: bool,
     closing: bool,
 }
 
@@ -58,7 +59,7 @@ impl Queue {
     /// Takes the entry, or gives it up when the bounds are reached.
     pub(super) fn push(&self, entry: Vec<u8>) -> Append {
         let mut inner = self.lock();
-        if inner.closing {
+        if inner.sealed {
             return Append::refused(AppendError::Closing);
         }
         let (entries, bytes) = (inner.waiting.len(), inner.bytes);
@@ -86,8 +87,19 @@ impl Queue {
         }
     }
 
+    /// Takes no more entries; the writer goes on.
+    pub(super) fn seal(&self) {
+        self.lock().sealed = true;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().waiting.is_empty()
+    }
+
     pub(super) fn close(&self) {
-        self.lock().closing = true;
+        let mut inner = self.lock();
+        (inner.sealed, inner.closing) = (true, true);
+        drop(inner);
         self.changed.notify_one();
     }
 

@@ -308,7 +308,7 @@ impl Follower {
     }
 
     fn is_done(&self) -> bool {
-        self.flight.is_empty() && self.next >= self.journal.next_position()
+        self.flight.is_empty() && !self.journal.has_waiting() && self.next >= self.journal.next_position()
     }
 }
 
