@@ -3,12 +3,13 @@
 mod properties;
 mod secret;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use portcullis_schema::kafka::Kafka;
-use portcullis_schema::settings::{Document, Mistakes, Place};
+use portcullis_schema::kafka::{Kafka, TopicPlan};
+use portcullis_schema::settings::{Document, Mistakes, Place, Section};
 
 use crate::failure::Failure;
 pub(crate) use secret::{MASK, is_secret};
@@ -145,6 +146,7 @@ impl Written {
             &self.document().root().section("kafka").section("properties"),
             &kafka,
         );
+        check_names(&root, &kafka);
         let apps = root.sections(APPS);
         Settings {
             receiver: portcullis_receiver::Config::read(root.section("receiver"), apps, kafka.clone(), &host),
@@ -158,6 +160,22 @@ impl Written {
         let mut document = Document::parse(&self.file, &self.text);
         document.override_from(PREFIX, self.variables.iter().cloned());
         document
+    }
+}
+
+/// Two kinds of records in one topic would be taken for each other.
+fn check_names(root: &Section, kafka: &Kafka) {
+    let mut names = BTreeSet::new();
+    for TopicPlan { name, .. } in kafka.topics.plans() {
+        if !names.insert(name.clone()) {
+            let found = format!("{name:?} for two of them");
+            root.mistake(
+                Place::Missing,
+                "kafka.topics",
+                found,
+                "a name of its own for each topic",
+            );
+        }
     }
 }
 

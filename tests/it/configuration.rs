@@ -130,6 +130,20 @@ fn a_mistake_in_the_environment_is_told_with_its_variable() {
 }
 
 #[test]
+fn two_topics_of_one_name_are_a_mistake() {
+    let folder = Folder::new();
+    folder.write(
+        "portcullis.toml",
+        &format!("{WHOLE}[kafka.topics]\nledger = \"callbacks\"\n"),
+    );
+    let told = config(&folder, &["check"]).expect(64).err;
+    assert!(
+        told.contains("kafka.topics: found \"callbacks\" for two of them"),
+        "{told}"
+    );
+}
+
+#[test]
 fn tokens_that_only_the_receiver_may_read_stop_nobody_else() {
     let folder = Folder::new();
     folder.write(

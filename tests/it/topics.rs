@@ -39,15 +39,23 @@ fn topics_are_created_once_and_are_right_from_then_on() {
     );
     assert_eq!(outcomes(&topics(&folder, &["check", "--json"]).expect(0)), ["right"; 6]);
 
-    // The ledger, taken for the callbacks, has too few partitions and is kept for too long to be a fault.
-    let swapped = format!("callbacks = \"{}\"", kafka.topics.ledger);
+    // Callbacks and ledger in each other's place: too few partitions for the one, too short a life for the other.
+    let (callbacks, ledger) = (&kafka.topics.callbacks, &kafka.topics.ledger);
     let swapped = kafka
         .section()
-        .replace(&format!("callbacks = \"{}\"", kafka.topics.callbacks), &swapped);
+        .replace(callbacks, "other")
+        .replace(ledger, callbacks)
+        .replace("other", ledger);
     folder.write("portcullis.toml", &swapped);
     let told = topics(&folder, &["check"]).expect(1).out;
     assert!(
-        told.contains("--alter --topic ledger-") && told.contains("--partitions 12"),
+        told.contains(&format!("--alter --topic {ledger} --partitions 12")),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!(
+            "--entity-name {callbacks} --add-config retention.ms=2592000000"
+        )),
         "{told}"
     );
 }
