@@ -4,7 +4,7 @@ use clap::Args;
 use portcullis_schema::{Source, Timestamp, Verdict, VerdictKey};
 use serde_json::json;
 
-use super::{subject, topic};
+use super::{shell, subject, topic};
 use crate::failure::Failure;
 use crate::settings::File;
 
@@ -56,16 +56,20 @@ impl Lift {
 }
 
 fn tell(verdict: &Verdict, out: &mut dyn Write) -> Result<(), Failure> {
-    let source = verdict.source.name();
+    let (Verdict { subject, app, id, .. }, from) = (verdict, from(verdict));
     let expired = if verdict.is_expired(Timestamp::now()) {
         ", which had expired"
     } else {
         ""
     };
-    writeln!(
-        out,
-        "lifted  {} of app {}: the verdict {} of a {source}{expired}",
-        verdict.subject, verdict.app, verdict.id
-    )?;
+    writeln!(out, "lifted  {subject} of app {app}: verdict {id} of {from}{expired}")?;
     Ok(())
+}
+
+fn from(verdict: &Verdict) -> String {
+    match (verdict.source, &verdict.rule) {
+        (Source::Rule, Some(rule)) => format!("rule {}", shell::visible(rule)),
+        (Source::Rule, None) => "a rule".to_owned(),
+        (Source::Moderator, _) => format!("moderator {}", shell::visible(&verdict.by)),
+    }
 }

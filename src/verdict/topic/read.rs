@@ -1,11 +1,12 @@
 use std::collections::HashMap;
 use std::io::{IsTerminal, stderr};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use portcullis_schema::kafka::Kafka;
 use portcullis_schema::{Verdict, VerdictKey};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -16,6 +17,7 @@ const DOING: &str = "the verdicts were not read";
 const POLL: Duration = Duration::from_millis(100);
 /// A broker that sends nothing for that long while there is something to send is away.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const PROGRESS_EVERY: usize = 50_000;
 
 /// What the topic holds: the latest for each key.
@@ -52,12 +54,35 @@ pub(in crate::verdict) fn read(kafka: &Kafka) -> Result<Held, Failure> {
 fn ends(consumer: &BaseConsumer<Witness>, topic: &str, count: usize) -> KafkaResult<HashMap<i32, i64>> {
     let mut ends = HashMap::new();
     for partition in (0..).take(count) {
-        let (start, end) = consumer.fetch_watermarks(topic, partition, ANSWER_MAX)?;
+        let (start, end) = bounds(consumer, topic, partition)?;
         if start < end {
             ends.insert(partition, end);
         }
     }
     Ok(ends)
+}
+
+/// A partition that was made or moved this moment has nobody to answer for it yet.
+fn bounds(consumer: &BaseConsumer<Witness>, topic: &str, partition: i32) -> KafkaResult<(i64, i64)> {
+    let deadline = Instant::now() + ANSWER_MAX;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, ANSWER_MAX) {
+            Err(error) if is_passing(&error) && Instant::now() < deadline => sleep(RETRY_PAUSE),
+            answered => return answered,
+        }
+    }
+}
+
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownPartition
+        )
+    )
 }
 
 /// A value for each key; `None` where it was lifted.
