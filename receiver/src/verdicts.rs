@@ -5,6 +5,7 @@
 //! librdkafka's consumer blocks. While Kafka is away the thread waits and what is in memory holds.
 
 mod client;
+mod ends;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use crate::config::StaleVerdicts;
 use crate::decision::{Decisions, Keeper, Kept};
 use crate::metrics::Metrics;
 use client::{Quiet, is_passing};
+use ends::Ends;
 use snapshot::Snapshot;
 
 /// The latch that this module owns.
@@ -71,6 +73,7 @@ impl Verdicts {
             next: Vec::new(),
             known_to_hold: Instant::now(),
             changed: false,
+            ends: Ends::start(options.kafka.clone())?,
             options,
         };
         let thread = std::thread::Builder::new()
@@ -95,6 +98,7 @@ struct Reader {
     next: Vec<i64>,
     known_to_hold: Instant,
     changed: bool,
+    ends: Ends,
 }
 
 impl Reader {
@@ -139,7 +143,7 @@ impl Reader {
             }
             if housekept.elapsed() >= LAG_EVERY {
                 housekept = Instant::now();
-                self.keep_house(&consumer, warm);
+                self.keep_house(warm);
             }
             if warm && saved.elapsed() >= SNAPSHOT_EVERY {
                 saved = Instant::now();
@@ -247,6 +251,7 @@ impl Reader {
 
     fn is_warm(&mut self, began: Instant, before: bool) {
         self.options.keeper.warm();
+        self.options.keeper.sweep(Timestamp::now());
         self.known_to_hold = Instant::now();
         let (subjects, took) = (self.options.decisions.subjects(), began.elapsed());
         self.options
@@ -259,17 +264,8 @@ impl Reader {
         }
     }
 
-    /// The lag is the time since every partition was seen to be read to its end, asked of the broker: silence on the
-    /// topic and a broker that is away look the same otherwise.
-    fn keep_house(&mut self, consumer: &BaseConsumer<Quiet>, warm: bool) {
-        let topic = &self.options.kafka.topics.verdicts;
-        let asked = Instant::now();
-        let at_end = (0..).zip(&self.next).all(|(partition, next)| {
-            consumer
-                .fetch_watermarks(topic, partition, ASK_TIMEOUT)
-                .is_ok_and(|(_, high)| *next >= high)
-        });
-        if warm && at_end {
+    fn keep_house(&mut self, warm: bool) {
+        if let Some(asked) = self.ends.reached(&self.next).filter(|_| warm) {
             self.known_to_hold = asked;
         }
         self.options.metrics.verdict_lag(self.known_to_hold.elapsed());
