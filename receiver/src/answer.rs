@@ -40,6 +40,7 @@ pub(crate) struct Answering {
 struct Judged {
     reply: Response<Body>,
     outcome: Outcome,
+    rung: Rung,
     entry: Option<Vec<u8>>,
 }
 
@@ -65,9 +66,12 @@ pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) 
     let (command, closing) = (caller.command.clone(), received.must_close());
     let judged = app.judge(caller, query, received, received_at);
     if let Some(entry) = judged.entry {
-        // Past its deadline the answer goes first, and the record follows.
         let recording = Recording::of(app.journal.append(entry), app.metrics.clone());
-        let _late = timeout_at(deadline, recording.written()).await;
+        // A full or broken journal is not waited for: the record stays in its queue, or is counted as lost. Otherwise
+        // the answer goes first only past its deadline, and the record follows.
+        if judged.rung < Rung::JournalFull {
+            let _late = timeout_at(deadline, recording.written()).await;
+        }
     }
     app.metrics.answered(&command, judged.outcome, began.elapsed());
     if closing {
@@ -105,6 +109,7 @@ impl Answering {
             Judged {
                 reply: reply::to_decision(&self.decisions.fall_back(&command)),
                 outcome: Outcome::Panicked,
+                rung: Rung::Normal,
                 entry: None,
             }
         })
@@ -116,10 +121,12 @@ impl Answering {
         let decision = self.decisions.decide(&question(&callback, end), received_at);
         let outcome = outcome(&callback, end, &decision);
         let reply = reply::to_decision(&decision);
-        let record = self.boot.record(callback, &decision, outcome, self.rung(), received_at);
+        let rung = self.rung();
+        let record = self.boot.record(callback, &decision, outcome, rung, received_at);
         Judged {
             reply,
             outcome,
+            rung,
             entry: self.encoded(&record),
         }
     }
