@@ -72,6 +72,12 @@ impl Rules {
         self.0.iter()
     }
 
+    /// Whether any rule counts through signals.
+    pub(crate) fn need_signals(&self) -> bool {
+        self.iter()
+            .any(|rule| rule.mode != Mode::Off && !rule.is_counted_at_once())
+    }
+
     /// Only `rule`.
     pub(crate) fn alone(rule: &Rule) -> Self {
         Self(Arc::from([rule.clone()]))

@@ -123,7 +123,12 @@ impl Stream {
         let (rules, capacity) = (self.rules.clone(), Arc::clone(&self.capacity));
         let membership = Membership::new(topics, rules, capacity, self.readiness.clone());
         let group = BaseConsumer::from_config_and_context(&client::consumer(kafka, &self.config.group), membership)?;
-        group.subscribe(&[&kafka.topics.callbacks, &kafka.topics.signals])?;
+        // Partitions are shared by number: those of an idle topic would leave a worker without work.
+        let topics: &[&str] = match self.rules.need_signals() {
+            true => &[&kafka.topics.callbacks, &kafka.topics.signals],
+            false => &[&kafka.topics.callbacks],
+        };
+        group.subscribe(topics)?;
         Ok(group)
     }
 
@@ -182,6 +187,9 @@ impl Stream {
     fn process(&mut self, membership: &Membership, batch: &[BorrowedMessage<'_>]) -> Result<(), GivenUp> {
         if batch.is_empty() {
             return Ok(());
+        }
+        if self.stop.is_over() {
+            return Err(GivenUp);
         }
         let now = Timestamp::now();
         let mut letters = Letters::default();

@@ -149,10 +149,14 @@ impl Group {
     fn sweep(&mut self, now: Timestamp) {
         for _ in 0..SWEPT_PER_OBSERVATION {
             let Some(oldest) = self.subjects.oldest() else { return };
-            if now.since(oldest.last_at) <= self.idle_max {
+            if now.since(oldest.last_at) > self.idle_max {
+                self.forget_oldest();
+            } else if oldest.last_at > now {
+                // It was seen in that future: it must not stand before all others until then.
+                self.subjects.pass_over_oldest();
+            } else {
                 return;
             }
-            self.forget_oldest();
         }
     }
 

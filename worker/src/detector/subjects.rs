@@ -83,6 +83,14 @@ impl<T> Subjects<T> {
         self.slots.get(self.ends?.oldest)?.value.as_ref()
     }
 
+    /// The oldest becomes the newest.
+    pub(crate) fn pass_over_oldest(&mut self) {
+        if let Some(ends) = self.ends {
+            self.unlink(ends.oldest);
+            self.link(ends.oldest);
+        }
+    }
+
     pub(crate) fn remove_oldest(&mut self) -> Option<T> {
         let place = self.ends?.oldest;
         self.unlink(place);
@@ -127,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_longest_untouched_is_always_the_oldest(steps in proptest::collection::vec((0_u8..3, 0_u8..8), 0..200)) {
+        fn the_longest_untouched_is_always_the_oldest(steps in proptest::collection::vec((0_u8..4, 0_u8..8), 0..200)) {
             let mut subjects = Subjects::default();
             let mut model: Vec<u8> = Vec::new();
             for (step, key) in steps {
@@ -135,6 +143,12 @@ mod tests {
                 if step == 0 {
                     let oldest = (!model.is_empty()).then(|| model.remove(0));
                     prop_assert_eq!(subjects.remove_oldest(), oldest);
+                    continue;
+                }
+                if step == 1 {
+                    subjects.pass_over_oldest();
+                    let turned = usize::from(!model.is_empty());
+                    model.rotate_left(turned);
                     continue;
                 }
                 match subjects.touch(&text) {

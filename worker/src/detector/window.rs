@@ -133,8 +133,8 @@ impl Window {
 
     /// Whether it was new.
     fn admit(&mut self, at: Timestamp, record: Uuid, value: Option<u64>) -> bool {
-        let same = |earlier: &Observation| value == Some(earlier.value);
-        if let Some(place) = self.seen.iter().position(same) {
+        let same = value.and_then(|value| self.seen.iter().position(|earlier| earlier.value == value));
+        if let Some(place) = same {
             let earlier = self.seen[place];
             if (earlier.at, earlier.record) >= (at, record) {
                 return false;

@@ -20,7 +20,9 @@ fn shared(kafka: &Kafka) -> ClientConfig {
 pub(super) fn consumer(kafka: &Kafka, group: &str) -> ClientConfig {
     let mut client = shared(kafka);
     client.set("group.id", group);
-    // A worker that joins or leaves takes no partition, and so no window, from those that keep theirs.
+    // A worker that joins or leaves takes no partition, and so no window, from those that keep theirs, and nobody
+    // pauses. The price: partitions are shared by their number, not topic by topic, so one worker may have more of
+    // the callbacks and another more of the signals; both cost about the same.
     client.set("partition.assignment.strategy", "cooperative-sticky");
     // Offsets follow what they led to: committed here, never by the library.
     client.set("enable.auto.commit", "false");

@@ -194,3 +194,77 @@ impl Trail {
         self.leg_records *= 2;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use portcullis_schema::Timestamp;
+    use proptest::prelude::*;
+
+    use super::{Capacity, Checkpoint, Kind, LEGS_MAX, Partition, Passage, Rules, Trail};
+    use std::sync::Arc;
+
+    const RULE: &str = "[[rule]]\nname = \"a\"\ncommands = [\"Group.CallbackBeforeCreateTopic\"]\n\
+        by = \"operator\"\nwindow = \"60s\"\nthreshold = 5\n";
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_micros(1_800_000_000_000_000 + second * 1_000_000)
+    }
+
+    #[test]
+    fn a_commit_reads_back_and_one_of_another_tool_is_none() {
+        let checkpoint = Checkpoint { offset: 10, rewind: 3 };
+        assert_eq!(Checkpoint::parse(10, &checkpoint.metadata()), Some(checkpoint));
+        for metadata in ["", "rewind=11", "rewind=-1", "rewind=", "3"] {
+            assert_eq!(Checkpoint::parse(10, metadata), None, "{metadata}");
+        }
+    }
+
+    #[test]
+    fn a_partition_is_silent_below_its_commit_and_begins_anew_below_its_offsets() {
+        let (rules, capacity) = (Rules::read("r", RULE).expect("rules"), Arc::new(Capacity::default()));
+        let from = Checkpoint { offset: 10, rewind: 3 };
+        let mut partition = Partition::new(Kind::Callbacks, &rules, &capacity, Some(&from));
+        let mut pass = |offset| {
+            let passage = partition.pass(offset, &rules, &capacity);
+            partition.mark(offset, at(offset));
+            (passage, partition.checkpoint())
+        };
+        let commit = |offset, rewind| Some(Checkpoint { offset, rewind });
+        assert_eq!(pass(3), (Passage::Silent, None));
+        assert_eq!(pass(9), (Passage::Silent, None), "that was committed before");
+        assert_eq!(pass(10), (Passage::New, commit(11, 3)));
+        assert_eq!(pass(200), (Passage::New, commit(201, 200)), "180 s later");
+        assert_eq!(pass(0), (Passage::Anew, commit(1, 0)));
+        assert_eq!(pass(1), (Passage::New, commit(2, 0)));
+        partition.committed(2);
+        assert_eq!(partition.checkpoint(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_trail_starts_at_or_before_every_record_of_its_history(
+            times in proptest::collection::vec(0_i64..400, 1..200),
+        ) {
+            let mut trail = Trail::new(Duration::from_secs(100));
+            for (offset, time) in (0_i64..).zip(&times) {
+                trail.mark(offset, at(*time));
+            }
+            let newest = times.iter().max().copied().unwrap_or(0);
+            let first = (0_i64..).zip(&times).find(|(_, time)| **time >= newest - 100);
+            prop_assert_eq!(trail.start(), first.map(|(offset, _)| offset));
+        }
+    }
+
+    #[test]
+    fn a_long_trail_stays_small_and_starts_early_enough() {
+        let mut trail = Trail::new(Duration::from_secs(100_000));
+        for offset in 0..300_000 {
+            trail.mark(offset, at(offset));
+        }
+        let start = trail.start().expect("a start");
+        assert!(trail.legs.len() <= LEGS_MAX);
+        assert!((199_000..=199_999).contains(&start), "{start}");
+    }
+}

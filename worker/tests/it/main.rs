@@ -1,8 +1,10 @@
 //! The laws of the worker, one sentence each.
 
+mod cluster;
 mod conditions;
 mod detector;
 mod mistakes;
 mod records;
 mod restart;
 mod rule_tests;
+mod stream;
