@@ -114,7 +114,7 @@ impl Metrics {
 
     /// A record that will never be in the topic.
     pub(crate) fn lost(&self, reason: &'static str) {
-        self.lost.get_or_create(&Lost { reason }).inc();
+        self.lost.get_or_create(&Lost::because(reason)).inc();
     }
 
     pub(crate) fn forged_unrecorded(&self) {

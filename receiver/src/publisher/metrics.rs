@@ -17,11 +17,32 @@ struct Published {
     outcome: &'static str,
 }
 
+/// Every reason for a loss. All are there at 0 from the start: of a counter that begins with its first loss,
+/// Prometheus sees no rise.
+const LOST_REASONS: [&str; 8] = [
+    "journal_broken",
+    "journal_full",
+    "journal_overrun",
+    "panic",
+    "stopping",
+    "too_large_for_broker",
+    "undecodable",
+    "unencodable",
+];
+
 /// Why a record will never be in the topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Lost {
     /// One of a few words in the code.
-    pub reason: &'static str,
+    reason: &'static str,
+}
+
+impl Lost {
+    /// For one of the reasons that are known.
+    pub fn because(reason: &'static str) -> Self {
+        debug_assert!(LOST_REASONS.contains(&reason), "{reason} is not shown from the start");
+        Self { reason }
+    }
 }
 
 impl PublisherMetrics {
@@ -32,6 +53,9 @@ impl PublisherMetrics {
             lost: Family::default(),
             backlog_records: Gauge::default(),
         };
+        for reason in LOST_REASONS {
+            drop(metrics.lost.get_or_create(&Lost::because(reason)));
+        }
         registry.register(
             "receiver_published",
             "Records by how their way to Kafka ended; failed ones are sent again",
@@ -68,7 +92,7 @@ impl PublisherMetrics {
     }
 
     pub(super) fn lost_record(&self, reason: &'static str) {
-        self.lost.get_or_create(&Lost { reason }).inc();
+        self.lost.get_or_create(&Lost::because(reason)).inc();
     }
 
     pub(super) fn backlog(&self, records: u64) {
