@@ -1,10 +1,18 @@
 //! System tests over the real binary, on librdkafka's own test cluster, or on a real Kafka where
 //! `PORTCULLIS_TEST_KAFKA` names one (`tests/kafka/run --help`).
 
+mod abuse;
+mod answers;
 mod configuration;
+mod crash;
+mod local;
+mod malformed;
+mod metrics;
+mod outage;
 mod processes;
 mod rules;
 mod support;
 mod topics;
 mod usage;
 mod verdicts;
+mod warm;

@@ -107,6 +107,11 @@ impl Running {
 
     /// Waits for its end.
     pub(crate) fn ended(mut self) -> ExitStatus {
+        self.wait()
+    }
+
+    /// The same, for who still wants to read what it printed.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until("the process ends", END_MAX, || {
             status = self.child.try_wait().expect("a child of this process");

@@ -1,11 +1,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use portcullis_schema::Uuid;
 use portcullis_schema::kafka::Topics;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
-use super::{Folder, Portcullis};
+use super::{Broker, Folder, Portcullis};
 
 /// The address of a real Kafka, to be used instead of the test cluster.
 const REAL: &str = "PORTCULLIS_TEST_KAFKA";
@@ -14,52 +15,128 @@ const REAL: &str = "PORTCULLIS_TEST_KAFKA";
 pub(crate) struct Kafka {
     pub(crate) bootstrap: String,
     pub(crate) topics: Topics,
-    cluster: Option<MockCluster<'static, DefaultProducerContext>>,
+    source: Source,
 }
+
+/// Who answers at the address.
+enum Source {
+    /// The test cluster, in this process. Its one broker has the id 1.
+    Embedded(MockCluster<'static, DefaultProducerContext>),
+    /// A real one that other tests use too.
+    Shared,
+    /// A real one of this test alone.
+    Own(Broker),
+}
+
+/// How a broker can fail those who use it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outage {
+    /// Connections break and are refused.
+    Down,
+    /// Connections stay, and nothing is answered.
+    Frozen,
+}
+
+const EMBEDDED: i32 = 1;
+/// Longer than any test: a request that is answered then is not answered.
+const NEVER: Duration = Duration::from_secs(3_600);
 
 impl Kafka {
     /// With every topic, made by the binary itself where the Kafka is real: the test cluster cannot be asked to.
     pub(crate) fn start() -> Self {
-        let kafka = Self::without_topics();
-        match &kafka.cluster {
-            Some(cluster) => {
-                for plan in kafka.topics.plans() {
-                    cluster.create_topic(&plan.name, plan.partitions, 1).expect("a topic");
-                }
-            }
-            None => {
-                let folder = Folder::new();
-                folder.write("portcullis.toml", &kafka.section());
-                Portcullis::command(folder.path(), &["topics", "create"])
-                    .run()
-                    .expect(0);
-            }
-        }
-        kafka
+        Self::without_topics().with_topics()
+    }
+
+    /// The same, with a broker that nobody else uses: it can have an [`Outage`].
+    pub(crate) fn breakable() -> Self {
+        let source = match std::env::var(REAL) {
+            Ok(_) => Source::Own(Broker::start()),
+            Err(_) => embedded(),
+        };
+        Self::at(source).with_topics()
     }
 
     /// With names for topics that do not exist.
     pub(crate) fn without_topics() -> Self {
-        let real = std::env::var(REAL).ok();
-        let cluster = match real {
-            Some(_) => None,
-            None => Some(MockCluster::new(1).expect("a test cluster")),
-        };
-        let bootstrap = cluster.as_ref().map(MockCluster::bootstrap_servers).or(real);
+        Self::at(match std::env::var(REAL) {
+            Ok(_) => Source::Shared,
+            Err(_) => embedded(),
+        })
+    }
+
+    fn at(source: Source) -> Self {
         Self {
-            bootstrap: bootstrap.expect("one of both"),
+            bootstrap: match &source {
+                Source::Embedded(cluster) => cluster.bootstrap_servers(),
+                Source::Shared => std::env::var(REAL).expect("the address of a real Kafka"),
+                Source::Own(broker) => broker.address(),
+            },
             topics: own_topics(),
-            cluster,
+            source,
+        }
+    }
+
+    fn with_topics(self) -> Self {
+        if let Source::Embedded(cluster) = &self.source {
+            for plan in self.topics.plans() {
+                cluster.create_topic(&plan.name, plan.partitions, 1).expect("a topic");
+            }
+        } else {
+            let folder = Folder::new();
+            folder.write("portcullis.toml", &self.section());
+            Portcullis::command(folder.path(), &["topics", "create"])
+                .run()
+                .expect(0);
+        }
+        self
+    }
+
+    /// From here on the broker fails everybody, until [`Kafka::recover`].
+    pub(crate) fn fail(&self, outage: Outage) {
+        match (&self.source, outage) {
+            (Source::Embedded(cluster), Outage::Down) => cluster.broker_down(EMBEDDED).expect("down"),
+            (Source::Embedded(cluster), Outage::Frozen) => {
+                cluster.broker_round_trip_time(EMBEDDED, NEVER).expect("frozen");
+            }
+            (Source::Own(broker), Outage::Down) => broker.kill(),
+            (Source::Own(broker), Outage::Frozen) => broker.freeze(),
+            (Source::Shared, _) => panic!("other tests use this Kafka"),
+        }
+    }
+
+    /// Ends what [`Kafka::fail`] began.
+    pub(crate) fn recover(&self, outage: Outage) {
+        match (&self.source, outage) {
+            (Source::Embedded(cluster), Outage::Down) => cluster.broker_up(EMBEDDED).expect("up"),
+            (Source::Embedded(cluster), Outage::Frozen) => {
+                cluster
+                    .broker_round_trip_time(EMBEDDED, Duration::ZERO)
+                    .expect("thawed");
+            }
+            (Source::Own(broker), Outage::Down) => broker.restart(),
+            (Source::Own(broker), Outage::Frozen) => broker.thaw(),
+            (Source::Shared, _) => panic!("other tests use this Kafka"),
         }
     }
 
     /// Whether it is a real Kafka, which can do all that brokers do.
     pub(crate) fn is_real(&self) -> bool {
-        self.cluster.is_none()
+        !matches!(self.source, Source::Embedded(_))
+    }
+
+    /// How long a fetch may wait: one that finds nothing waits for the whole of it in the test cluster, where a real
+    /// broker answers as soon as something comes.
+    pub(crate) fn fetch_wait_max_ms(&self) -> &'static str {
+        if self.is_real() { "500" } else { "10" }
     }
 
     /// What leads a process here: the section `[kafka]`.
     pub(crate) fn section(&self) -> String {
+        self.section_with(&[])
+    }
+
+    /// The same, with further properties of librdkafka.
+    pub(crate) fn section_with(&self, properties: &[(&str, &str)]) -> String {
         let Topics {
             callbacks,
             verdicts,
@@ -68,15 +145,24 @@ impl Kafka {
             ledger,
             dead_letters,
         } = &self.topics;
-        // A fetch that finds nothing waits for the whole of it in the test cluster.
-        let wait = if self.is_real() { "500" } else { "10" };
+        let own = [("fetch.wait.max.ms", self.fetch_wait_max_ms())];
+        let properties: Vec<String> = own
+            .iter()
+            .chain(properties)
+            .map(|(name, value)| format!("\"{name}\" = \"{value}\""))
+            .collect();
+        let properties = properties.join(", ");
         format!(
-            "[kafka]\nbootstrap = \"{}\"\nproperties = {{ \"fetch.wait.max.ms\" = \"{wait}\" }}\n\
+            "[kafka]\nbootstrap = \"{}\"\nproperties = {{ {properties} }}\n\
              topics = {{ callbacks = \"{callbacks}\", verdicts = \"{verdicts}\", findings = \"{findings}\", \
              signals = \"{signals}\", ledger = \"{ledger}\", dead_letters = \"{dead_letters}\" }}\n",
             self.bootstrap
         )
     }
+}
+
+fn embedded() -> Source {
+    Source::Embedded(MockCluster::new(1).expect("a test cluster"))
 }
 
 fn own_topics() -> Topics {

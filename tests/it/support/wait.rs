@@ -3,6 +3,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+/// How long a test waits for anything. The test cluster forms a group in 3 s, a real broker is back within 5 s of a
+/// crash; the rest is for a machine that is busy with other things.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Returns as soon as `condition` holds; panics with `what` when it does not within `deadline`.
 pub(crate) fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();

@@ -1,0 +1,92 @@
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use super::Folder;
+
+/// What starts and stops a real Kafka.
+const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/run");
+
+/// A real broker that belongs to one test, which may do to it what it likes: nobody else would survive that.
+pub(crate) struct Broker {
+    folder: Folder,
+    /// Stops the broker when its input ends: in order with the test, or when the process of the tests is killed.
+    guard: Child,
+}
+
+impl Broker {
+    pub(crate) fn start() -> Self {
+        let folder = Folder::new();
+        let guard = Command::new("sh")
+            .args(["-c", "cat >/dev/null; exec \"$0\" stop --dir \"$1\""])
+            .args([RUN.into(), directory(&folder)])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("sh runs");
+        let broker = Self { folder, guard };
+        broker.launch(&[]);
+        broker
+    }
+
+    /// Where it answers.
+    pub(crate) fn address(&self) -> String {
+        self.told("address")
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&self) {
+        self.signal("KILL");
+    }
+
+    /// Starts it again after [`Broker::kill`], at the same address and with what it had on disk.
+    pub(crate) fn restart(&self) {
+        self.launch(&["--keep"]);
+    }
+
+    /// Connections stay, and nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn launch(&self, arguments: &[&str]) {
+        let started = Command::new(RUN)
+            .args(["start", "--dir"])
+            .arg(directory(&self.folder))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("tests/kafka/run runs");
+        let told = String::from_utf8_lossy(&started.stderr);
+        assert!(
+            started.status.success(),
+            "this test needs a real broker of its own, and there is none: {told}"
+        );
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), self.told("pid")])
+            .status();
+        assert!(sent.expect("kill runs").success(), "signal {name} to the broker");
+    }
+
+    fn told(&self, file: &str) -> String {
+        let path = directory(&self.folder).join(file);
+        std::fs::read_to_string(path).expect(file).trim().to_owned()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+fn directory(folder: &Folder) -> PathBuf {
+    folder.path().join("kafka")
+}

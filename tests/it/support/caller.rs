@@ -1,0 +1,125 @@
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Callback;
+
+/// Chat gives up after 2 s. A test machine that is busy with other things gets longer, and no speed is asserted.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Plays Chat over one connection that it keeps, byte for byte: no HTTP library adds a header or mends a request.
+pub(crate) struct Caller {
+    address: SocketAddr,
+    connection: Option<BufReader<TcpStream>>,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The header lines, in lower case.
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: String,
+}
+
+impl Caller {
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
+            connection: None,
+        }
+    }
+
+    /// Posts it; panics without an answer.
+    #[track_caller]
+    pub(crate) fn post(&mut self, callback: &Callback) -> Answer {
+        self.send(&callback.request())
+    }
+
+    /// Sends these bytes; panics without an answer.
+    #[track_caller]
+    pub(crate) fn send(&mut self, request: &[u8]) -> Answer {
+        self.exchange(request).expect("an answer")
+    }
+
+    /// Sends these bytes and reads the answer, if there is one.
+    pub(crate) fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        connection.get_mut().write_all(request)?;
+        let answer = Answer::read(&mut connection, !request.starts_with(b"HEAD"))?;
+        if !answer.closes() {
+            self.connection = Some(connection);
+        }
+        Ok(answer)
+    }
+
+    fn connect(&self) -> io::Result<BufReader<TcpStream>> {
+        let stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(BufReader::new(stream))
+    }
+}
+
+impl Answer {
+    /// Whether the connection ends with it.
+    pub(crate) fn closes(&self) -> bool {
+        self.headers.iter().any(|header| header == "connection: close")
+    }
+
+    /// `ErrorCode` and `ErrorInfo`; panics unless the answer is in Chat's contract: 200, JSON, its three fields.
+    #[track_caller]
+    pub(crate) fn refusal(&self) -> (i64, String) {
+        assert_eq!(self.status, 200, "{self:?}");
+        assert!(
+            self.headers
+                .iter()
+                .any(|header| header == "content-type: application/json"),
+            "{self:?}"
+        );
+        let reply: Value = serde_json::from_str(&self.body).expect("JSON");
+        assert_eq!(reply.as_object().map(|fields| fields.len()), Some(3), "{self:?}");
+        assert_eq!(reply["ActionStatus"], "OK", "{self:?}");
+        let code = reply["ErrorCode"].as_i64().expect("a code");
+        (code, reply["ErrorInfo"].as_str().expect("a text").to_owned())
+    }
+
+    /// `ErrorCode`, 0 where the callback may go on; panics like [`Answer::refusal`].
+    #[track_caller]
+    pub(crate) fn code(&self) -> i64 {
+        self.refusal().0
+    }
+
+    fn read(connection: &mut impl BufRead, has_body: bool) -> io::Result<Self> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if connection.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            match line.trim_end() {
+                "" => break,
+                line => lines.push(line.to_owned()),
+            }
+        }
+        let status = lines.first().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let headers: Vec<String> = lines.iter().skip(1).map(|line| line.to_lowercase()).collect();
+        let length = headers
+            .iter()
+            .find_map(|header| header.strip_prefix("content-length: ")?.parse::<u64>().ok());
+        let mut body = String::new();
+        if has_body {
+            connection.take(length.unwrap_or(0)).read_to_string(&mut body)?;
+            if body.len() as u64 != length.unwrap_or(0) {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let status = status.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { status, headers, body })
+    }
+}

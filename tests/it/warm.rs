@@ -1,0 +1,54 @@
+//! A receiver takes no traffic before it knows what it must refuse.
+
+use std::time::Duration;
+
+use portcullis_schema::{AppId, Effect, Source, Subject, SubjectKind, Timestamp, Verdict, id};
+
+use crate::support::{APP, Callback, Kafka, Site, publish};
+
+/// Far more than one fetch brings.
+const VERDICTS: usize = 20_000;
+const ASKED: usize = 100;
+
+#[test]
+fn a_receiver_is_ready_only_when_every_verdict_of_the_topic_is_in_force() {
+    let site = Site::at(Kafka::start());
+    let operator = |number: usize| format!("denied-{number}");
+    let messages = (0..VERDICTS).map(|number| {
+        let verdict = verdict(&operator(number));
+        (verdict.key().to_string(), verdict.encode().expect("JSON"))
+    });
+    publish(&site.kafka, &site.kafka.topics.verdicts, messages);
+
+    let _receiver = site.receiver().ready();
+    let mut caller = site.caller();
+    for number in (0..VERDICTS).step_by(VERDICTS / ASKED).chain([VERDICTS - 1]) {
+        let first = caller.post(&Callback::topic(&operator(number), "x"));
+        assert_eq!(
+            first.refusal(),
+            (10_120, "as any client may write it".to_owned()),
+            "{number}"
+        );
+    }
+    assert_eq!(caller.post(&Callback::topic("nobody", "x")).code(), 0);
+}
+
+fn verdict(operator: &str) -> Verdict {
+    let now = Timestamp::now();
+    Verdict {
+        id: id::random(now),
+        app: AppId(APP),
+        subject: Subject::parse(SubjectKind::Operator, operator).expect("a subject"),
+        commands: Vec::new(),
+        effect: Effect::Deny,
+        code: Some(10_120),
+        text: "as any client may write it".to_owned(),
+        source: Source::Moderator,
+        rule: None,
+        reason: String::new(),
+        by: String::new(),
+        issued_at: now,
+        expires_at: Some(now.after(Duration::from_secs(3_600))),
+        evidence: Vec::new(),
+    }
+}
