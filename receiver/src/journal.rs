@@ -29,6 +29,7 @@
 mod append;
 mod block;
 mod condition;
+mod cut;
 mod metrics;
 mod queue;
 mod recovery;
@@ -89,23 +90,34 @@ impl Options {
 #[derive(Clone)]
 pub struct Journal {
     shared: Arc<Shared>,
-    writer: Arc<Mutex<Option<JoinHandle<()>>>>,
+    writer: Arc<WriterThread>,
     recovery: Arc<Recovery>,
+}
+
+/// Closes the journal with the last handle, so that no thread and no lock outlives it.
+struct WriterThread {
+    shared: Arc<Shared>,
+    handle: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Journal {
     /// Opens or creates the journal. A damaged one is set aside; a full disk is waited for in the state `Broken`.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let (store, recovery) = recovery::open(&options.directory)?;
-        let shared = Arc::new(Shared::new(&options, recovery.first, recovery.next));
+        let opened = store.is_some();
+        let shared = Arc::new(Shared::new(&options, store, recovery.first, recovery.next));
         let writer = Writer::new(options, Arc::clone(&shared));
-        let thread = thread::Builder::new()
+        let handle = thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || writer.run(store))
+            .spawn(move || writer.run(opened))
             .map_err(|source| OpenError::Thread { source })?;
+        let writer = WriterThread {
+            shared: Arc::clone(&shared),
+            handle: Mutex::new(Some(handle)),
+        };
         Ok(Self {
             shared,
-            writer: Arc::new(Mutex::new(Some(thread))),
+            writer: Arc::new(writer),
             recovery: Arc::new(recovery),
         })
     }
@@ -185,12 +197,24 @@ impl Journal {
 
     /// Refuses further entries, writes what waits, joins the writer. Blocks; the second call has nothing to do.
     pub fn close(&self) {
+        self.writer.close();
+    }
+}
+
+impl WriterThread {
+    fn close(&self) {
         self.shared.queue.close();
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer
-            && writer.join().is_err()
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(handle) = handle
+            && handle.join().is_err()
         {
             tracing::error!("the journal's writer panicked");
         }
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -10,6 +10,7 @@ use std::{fs, iter};
 use fjall::LsmError;
 
 use super::Position;
+use super::cut::Logs;
 use super::store::{Extent, Store, StoreError};
 
 /// Why there is no journal. A person must act.
@@ -51,6 +52,8 @@ pub struct Recovery {
     pub missing: u64,
     /// What the kept blocks take on disk.
     pub bytes: u64,
+    /// Bytes at the end of the store's log that could not be read: a torn write, or damage.
+    pub cut_bytes: u64,
     /// Where a damaged journal was moved to.
     pub set_aside: Option<PathBuf>,
 }
@@ -78,6 +81,7 @@ pub(super) fn open(directory: &Path) -> Result<(Option<Store>, Recovery), OpenEr
     }
     let mut set_aside_to = None;
     loop {
+        let logs = Logs::measure(directory);
         match try_open(directory) {
             Ok((store, extent)) => {
                 let Extent { first, next, missing } = extent;
@@ -85,16 +89,23 @@ pub(super) fn open(directory: &Path) -> Result<(Option<Store>, Recovery), OpenEr
                 if missing > 0 {
                     tracing::error!(first, next, missing, "journal has holes, these records are lost");
                 }
-                return Ok((
-                    Some(store),
-                    Recovery {
-                        first,
+                let cut_bytes = logs.cut_bytes();
+                if cut_bytes > 0 {
+                    tracing::warn!(
+                        cut_bytes,
                         next,
-                        missing,
-                        bytes,
-                        set_aside: set_aside_to,
-                    },
-                ));
+                        "journal's log was cut: a torn last write, or records are lost"
+                    );
+                }
+                let recovery = Recovery {
+                    first,
+                    next,
+                    missing,
+                    bytes,
+                    cut_bytes,
+                    set_aside: set_aside_to,
+                };
+                return Ok((Some(store), recovery));
             }
             Err(Obstacle::DiskFull(error)) => {
                 tracing::error!(error = %error, "journal cannot be opened, trying again");

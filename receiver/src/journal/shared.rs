@@ -24,13 +24,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(options: &Options, first: Position, next: Position) -> Self {
+    pub(super) fn new(options: &Options, store: Option<Store>, first: Position, next: Position) -> Self {
         Self {
             queue: Queue::default(),
             tail: Tail::new(first, next),
             condition: Condition::new(options.capacity()),
             metrics: Metrics::new(),
-            store: RwLock::new(None),
+            store: RwLock::new(store),
             doubted: AtomicBool::new(false),
         }
     }

@@ -142,6 +142,11 @@ impl Store {
         Ok(())
     }
 
+    /// Whether fjall's own thread still works; a failed flush shows here or at the next commit, not by itself.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        Ok(self.database.persist(PersistMode::Buffer)?)
+    }
+
     /// The first block at or after `from` that can be read. One that cannot is skipped: it is the reader who knows
     /// what is missing, by the position. A key that cannot be read is an error: who knows what comes after it.
     pub(super) fn block_from(&self, from: Position) -> Result<Option<Block>, StoreError> {
@@ -193,13 +198,22 @@ impl Store {
         self.blocks.disk_space()
     }
 
-    /// Has what is in memory written into files, and dead files dropped, on fjall's own thread. Nothing to do while
-    /// the last time still runs, so that at most two memtables exist.
-    pub(super) fn flush(&self) -> Result<(), StoreError> {
-        if self.blocks.sealed_memtable_count() == 0 {
-            self.blocks.rotate_memtable()?;
-        }
-        Ok(())
+    /// What could be given back at once, had fjall a reason to.
+    pub(super) fn dead_bytes(&self) -> u64 {
+        self.blocks.fragmented_blob_bytes()
+    }
+
+    /// Has what is in memory written into files, on fjall's own thread. False while the last time still runs, so
+    /// that at most two memtables exist.
+    pub(super) fn flush(&self) -> Result<bool, StoreError> {
+        Ok(self.blocks.sealed_memtable_count() == 0 && self.blocks.rotate_memtable()?)
+    }
+
+    /// Flushes so that fjall merges keys and drops files. It finds the dead ones in one merge and drops them in the
+    /// next, and merges only tables that overlap: the mark, written each time, makes sure that they do.
+    pub(super) fn merge(&self, next: Position) -> Result<bool, StoreError> {
+        self.commit(&[], None, Some(next), Durability::Process)?;
+        self.flush()
     }
 }
 

@@ -64,17 +64,8 @@ impl Writer {
         }
     }
 
-    pub(super) fn run(mut self, store: Option<Store>) {
-        let mut goes_on = match store {
-            Some(store) => {
-                self.shared
-                    .condition
-                    .works(store.filed_bytes() + store.unflushed_bytes());
-                self.put_store(Some(store));
-                true
-            }
-            None => self.recover(StoreError::Away),
-        };
+    pub(super) fn run(mut self, opened: bool) {
+        let mut goes_on = opened || self.recover(StoreError::Away);
         while goes_on {
             // fjall may panic over a damaged file; the entries that wait must not die with it.
             let turn = panic::catch_unwind(AssertUnwindSafe(|| self.take_turn()));
@@ -143,6 +134,8 @@ impl Writer {
             let committed = store.commit(&trimmed, block, mark, self.options.durability);
             shared.condition.commit_ended();
             committed?;
+        } else {
+            store.check()?;
         }
         self.first = first;
         self.more_to_trim = trimmed.len() == TRIMMED_MAX;
@@ -188,13 +181,22 @@ impl Writer {
         }
     }
 
+    /// Flushes by size, and merges where that gives space back, also without traffic.
     fn make_room(&mut self, store: &Store) -> Result<(), StoreError> {
         let much = UNFLUSHED_BYTES_MAX.min(self.options.capacity() / 8);
-        let merge_helps = self.trimmed_since_flush
-            && self.flushed_at.elapsed() >= MERGE_PAUSE
-            && (store.filed_bytes() >= much || self.shared.condition.state() == State::Full);
-        if store.unflushed_bytes() >= much || merge_helps {
-            store.flush()?;
+        let worth_it = if self.shared.condition.state() == State::Full {
+            self.trimmed_since_flush || store.dead_bytes() > 0
+        } else {
+            (self.trimmed_since_flush && store.filed_bytes() >= much) || store.dead_bytes() >= much
+        };
+        let flushed = if worth_it && self.flushed_at.elapsed() >= MERGE_PAUSE {
+            store.merge(self.next)?
+        } else if store.unflushed_bytes() >= much {
+            store.flush()?
+        } else {
+            false
+        };
+        if flushed {
             self.flushed_at = Instant::now();
             self.trimmed_since_flush = false;
         }
