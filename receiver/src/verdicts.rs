@@ -71,6 +71,7 @@ impl Verdicts {
         let reader = Reader {
             stop: Arc::clone(&stop),
             next: Vec::new(),
+            from_snapshot: false,
             known_to_hold: Instant::now(),
             changed: false,
             ends: Ends::start(options.kafka.clone())?,
@@ -96,6 +97,9 @@ struct Reader {
     stop: Arc<AtomicBool>,
     /// For each partition, the next offset to read.
     next: Vec<i64>,
+    /// Whether memory began with a snapshot. Offsets alone do not tell: they are there as soon as the topic's
+    /// partitions are known, before anything of it is read.
+    from_snapshot: bool,
     known_to_hold: Instant,
     changed: bool,
     ends: Ends,
@@ -293,6 +297,7 @@ impl Reader {
             self.options.keeper.put(verdict, now);
         }
         self.next = snapshot.next;
+        self.from_snapshot = true;
         self.options.keeper.settle(&self.next);
         info!(verdicts = snapshot.verdicts.len(), age = ?now.since(snapshot.taken_at), "verdict snapshot is loaded");
         self.known_to_hold = Instant::now()
@@ -307,7 +312,7 @@ impl Reader {
         if readiness.latches().get(LATCH).is_some_and(|latch| latch.ready) {
             return;
         }
-        if self.options.stale == StaleVerdicts::Serve && !self.next.is_empty() {
+        if self.options.stale == StaleVerdicts::Serve && self.from_snapshot {
             self.options.keeper.warm();
             readiness.set(LATCH, format!("the last snapshot is in force, Kafka is away: {reason}"));
             return;

@@ -19,7 +19,7 @@ use broker::Broker;
 pub(crate) use callback::{APP, CREATE_TOPIC, Callback, TOKEN, head};
 pub(crate) use caller::{Answer, Caller};
 pub(crate) use folder::Folder;
-pub(crate) use kafka::{Kafka, Outage};
+pub(crate) use kafka::{EMBEDDED, Kafka, Outage};
 pub(crate) use process::Process;
 pub(crate) use site::Site;
 pub(crate) use topic::{Kept, Topic, publish};

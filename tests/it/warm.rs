@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_schema::{AppId, Effect, Source, Subject, SubjectKind, Timestamp, Verdict, id};
 
-use crate::support::{APP, Callback, Kafka, Site, publish};
+use crate::support::{APP, Callback, EMBEDDED, Kafka, PATIENCE, Site, not_checked, publish, wait_until};
 
 /// Far more than one fetch brings.
 const VERDICTS: usize = 20_000;
@@ -31,6 +31,29 @@ fn a_receiver_is_ready_only_when_every_verdict_of_the_topic_is_in_force() {
         );
     }
     assert_eq!(caller.post(&Callback::topic("nobody", "x")).code(), 0);
+}
+
+#[test]
+fn a_receiver_is_not_ready_as_long_as_one_partition_of_the_verdicts_cannot_be_read() {
+    let site = Site::at(Kafka::start());
+    let Some(cluster) = site.kafka.embedded() else {
+        not_checked(
+            "readiness while a partition has no leader",
+            "a real broker cannot be told to give one up; run the tests without PORTCULLIS_TEST_KAFKA",
+        );
+        return;
+    };
+    let topic = &site.kafka.topics.verdicts;
+    cluster.partition_leader(topic, 2, None).expect("no leader");
+    let receiver = site.receiver();
+    wait_until("it has tried", PATIENCE, || {
+        receiver.readiness().is_some() && receiver.reason("verdicts") != "verdicts are being read"
+    });
+    assert!(!receiver.is_ready(), "{}", receiver.reason("verdicts"));
+    assert_eq!(site.caller().post(&Callback::topic("anybody", "x")).code(), 0);
+
+    cluster.partition_leader(topic, 2, Some(EMBEDDED)).expect("a leader");
+    receiver.ready().stop();
 }
 
 fn verdict(operator: &str) -> Verdict {

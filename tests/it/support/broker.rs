@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::Folder;
+use super::{Folder, free_address};
 
 /// What starts and stops a real Kafka.
 const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/run");
@@ -9,6 +9,8 @@ const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/run");
 /// A real broker that belongs to one test, which may do to it what it likes: nobody else would survive that.
 pub(crate) struct Broker {
     folder: Folder,
+    /// Its own, also while it is down: after that it must be found at the same address.
+    port: u16,
     /// Stops the broker when its input ends: in order with the test, or when the process of the tests is killed.
     guard: Child,
 }
@@ -23,7 +25,8 @@ impl Broker {
             .stdout(Stdio::null())
             .spawn()
             .expect("sh runs");
-        let broker = Self { folder, guard };
+        let port = free_address().port();
+        let broker = Self { folder, port, guard };
         broker.launch(&[]);
         broker
     }
@@ -57,13 +60,14 @@ impl Broker {
             .args(["start", "--dir"])
             .arg(directory(&self.folder))
             .args(arguments)
+            .env("PORTCULLIS_KAFKA_PORT", self.port.to_string())
             .stdin(Stdio::null())
             .output()
             .expect("tests/kafka/run runs");
         let told = String::from_utf8_lossy(&started.stderr);
         assert!(
-            started.status.success(),
-            "this test needs a real broker of its own, and there is none: {told}"
+            started.status.success() && self.address().ends_with(&format!(":{}", self.port)),
+            "this test needs a real broker of its own, and there is none at its port: {told}"
         );
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Kafka {
 
 /// Who answers at the address.
 enum Source {
-    /// The test cluster, in this process. Its one broker has the id 1.
+    /// The test cluster, in this process.
     Embedded(MockCluster<'static, DefaultProducerContext>),
     /// A real one that other tests use too.
     Shared,
@@ -37,7 +37,8 @@ pub(crate) enum Outage {
     Frozen,
 }
 
-const EMBEDDED: i32 = 1;
+/// The test cluster's one broker.
+pub(crate) const EMBEDDED: i32 = 1;
 /// Longer than any test: a request that is answered then is not answered.
 const NEVER: Duration = Duration::from_secs(3_600);
 
@@ -101,6 +102,14 @@ impl Kafka {
             (Source::Own(broker), Outage::Down) => broker.kill(),
             (Source::Own(broker), Outage::Frozen) => broker.freeze(),
             (Source::Shared, _) => panic!("other tests use this Kafka"),
+        }
+    }
+
+    /// The test cluster, for what only it can be told to do.
+    pub(crate) fn embedded(&self) -> Option<&MockCluster<'static, DefaultProducerContext>> {
+        match &self.source {
+            Source::Embedded(cluster) => Some(cluster),
+            Source::Shared | Source::Own(_) => None,
         }
     }
 
