@@ -13,6 +13,7 @@
 mod brakes;
 mod capacity;
 mod group;
+mod hit;
 mod subjects;
 mod window;
 
@@ -20,22 +21,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_schema::{
-    AuditRecord, Effect, Finding, FindingSubject, Mode, Signal, SignalCount, Source, Subject, Timestamp, Uuid, Verdict,
-    id,
-};
+use portcullis_schema::{AuditRecord, Effect, FindingSubject, Mode, Signal, SignalCount};
 
 pub use brakes::{BRAKE, BrakeChange, Brakes};
 pub use capacity::Capacity;
+pub use hit::Hit;
 
 use crate::condition::ConditionError;
 use crate::field::{Fields, Root};
-use crate::rules::{Rule, Rules};
-use group::{Counted, Crossing, Group};
+use crate::rules::Rules;
+use group::{Counted, Group};
 pub(crate) use window::Measure;
-
-/// What is kept of a hit's evidence: the newest records. More than a person reads, and 4 KB in a finding.
-const EVIDENCE_MAX: usize = 100;
 
 /// How late a record may come and still be counted as if it had come in time: a receiver publishes within
 /// milliseconds, and within seconds over a change of leaders. A receiver that comes back from an outage is later;
@@ -57,17 +53,6 @@ pub struct Observed {
     pub signals: Vec<Signal>,
     /// Which conditions could not be evaluated, by rule.
     pub condition_errors: Vec<(Arc<str>, ConditionError)>,
-}
-
-/// A finding, and the verdict that it led to: one at most, and none without a finding.
-///
-/// Both are without the worker's instance, which is not the detector's to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hit {
-    /// What was found.
-    pub finding: Finding,
-    /// Of an enforced rule.
-    pub verdict: Option<Verdict>,
 }
 
 /// Whether a record counts.
@@ -92,16 +77,6 @@ impl Standing {
             (true, None, _) => Self::NoApp,
             (true, Some(_), Some(decision)) if refused(decision.effect) => Self::Refused,
             (true, Some(_), _) => Self::Counts,
-        }
-    }
-}
-
-impl Hit {
-    /// Takes the verdict back and says why. A hit without a verdict stays as it is.
-    pub fn withhold(&mut self, why: &str) {
-        if self.verdict.take().is_some() {
-            self.finding.verdict = None;
-            self.finding.withheld = Some(why.to_owned());
         }
     }
 }
@@ -142,13 +117,14 @@ impl Detector {
         };
         let fields = Fields::new(record);
         for group in &mut self.groups {
-            let Some(value) = group.by().value(&fields) else {
-                continue;
-            };
             let counts = concerned(&self.rules, group, &fields, &mut observed.condition_errors);
             if counts.is_empty() {
                 continue;
             }
+            // A name's skeleton costs more than a command that differs.
+            let Some(value) = group.by().value(&fields) else {
+                continue;
+            };
             let signal = Signal {
                 record: record.id,
                 at: record.received_at,
@@ -252,56 +228,7 @@ fn count(rules: &Rules, group: &mut Group, signal: &Signal, hits: &mut Vec<Hit>)
         .collect();
     for crossing in group.observe(signal, &counted) {
         if let Some(rule) = rules.get(crossing.rule) {
-            hits.push(hit(rule, signal, crossing));
+            hits.push(Hit::new(rule, signal, crossing));
         }
     }
-}
-
-fn hit(rule: &Rule, signal: &Signal, crossing: Crossing) -> Hit {
-    let name_and_record: [&[u8]; 2] = [rule.name.as_bytes(), signal.record.as_bytes()];
-    let id_of = |kind: &[u8]| id::derived(signal.at, &[kind, name_and_record[0], name_and_record[1]]);
-    let count = crossing.evidence.len();
-    let evidence = crossing.evidence[count.saturating_sub(EVIDENCE_MAX)..].to_vec();
-    let verdict = verdict(rule, signal, id_of(b"verdict"), count, &evidence);
-    let finding = Finding {
-        id: id_of(b"finding"),
-        rule: rule.name.to_string(),
-        mode: rule.mode,
-        app: signal.app,
-        subject: signal.subject.clone(),
-        count: count as u64,
-        threshold: rule.threshold as u64,
-        window: rule.window_text.clone(),
-        at: signal.at,
-        by: String::new(),
-        evidence,
-        verdict: verdict.as_ref().map(|verdict| verdict.id),
-        withheld: None,
-    };
-    Hit { finding, verdict }
-}
-
-fn verdict(rule: &Rule, signal: &Signal, id: Uuid, count: usize, evidence: &[Uuid]) -> Option<Verdict> {
-    if rule.mode != Mode::Enforce {
-        return None;
-    }
-    let denial = rule.denial.as_ref()?;
-    let subject = Subject::parse(rule.by.subject_kind()?, &signal.subject.value).ok()?;
-    let issued_at: Timestamp = signal.at;
-    Some(Verdict {
-        id,
-        app: signal.app,
-        subject,
-        commands: rule.commands.iter().map(|command| command.name().to_owned()).collect(),
-        effect: Effect::Deny,
-        code: denial.code,
-        text: denial.text.clone(),
-        source: Source::Rule,
-        rule: Some(rule.name.to_string()),
-        reason: format!("{count} {} in {}", rule.counted(), rule.window_text),
-        by: String::new(),
-        issued_at,
-        expires_at: Some(issued_at.after(denial.lasts)),
-        evidence: evidence.to_vec(),
-    })
 }

@@ -3,8 +3,8 @@
 //! The path of a record:
 //!
 //! 1. **Read.** The workers of a group share the partitions of `callbacks` and `signals`. Each follows its own with
-//!    one thread (`stream.rs`), since the order of a partition is what the windows rely on and one core does 200,000
-//!    records a second. A new partition begins where the windows begin that its commit tells of
+//!    one thread (`stream.rs`), since a partition's order is what the windows rely on, and one core decodes and
+//!    counts 100,000 records a second. A new partition begins where the windows begin that its commit tells of
 //!    (`stream/partition.rs`), silently up to the commit.
 //! 2. **Decode.** What is no record goes to `dead-letters` with the reason, and the stream goes on.
 //! 3. **Observe.** [`Detector`] is the judgement, without clock and I/O: for each rule that the record concerns, by

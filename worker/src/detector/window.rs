@@ -57,7 +57,8 @@ impl Measure {
 impl Window {
     pub(crate) fn new(measure: &Measure, at: Timestamp) -> Self {
         Self {
-            seen: VecDeque::new(),
+            // Most subjects are seen once: their window is one observation large.
+            seen: VecDeque::with_capacity(1),
             span: measure.span(at),
             counted: [0; 2],
         }
