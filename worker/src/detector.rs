@@ -31,7 +31,7 @@ use crate::condition::ConditionError;
 use crate::field::{Fields, Root};
 use crate::rules::Rules;
 use group::{Counted, Group};
-pub(crate) use window::Measure;
+pub(crate) use window::history;
 
 /// How late a record may come and still be counted as if it had come in time: a receiver publishes within
 /// milliseconds, and within seconds over a change of leaders. A receiver that comes back from an outage is later;

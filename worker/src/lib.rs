@@ -19,7 +19,7 @@
 //! 7. **Commit.** Then the offset follows, and never earlier. Whoever reads the same records again after a crash comes
 //!    to the same findings with the same ids, since these are derived from the records.
 //!
-//! Arrows run one way: `field <- condition <- rules <- detector <- stream <- worker`.
+//! Arrows run one way: `field <- condition <- rules <- detector <- {trial, stream} <- worker`.
 
 mod condition;
 mod config;
@@ -28,10 +28,12 @@ mod field;
 mod metrics;
 mod rules;
 mod stream;
+mod trial;
 mod worker;
 
 pub use condition::ConditionError;
 pub use config::Config;
 pub use detector::{BRAKE, BrakeChange, Brakes, Capacity, Detector, Hit, Observed, Standing};
-pub use rules::{Rule, Rules, TestOutcome};
+pub use rules::{Rule, Rules};
+pub use trial::TestOutcome;
 pub use worker::{Drained, StartError, Worker};

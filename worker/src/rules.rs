@@ -1,7 +1,7 @@
 //! The rules: what is counted of whom, from when on it is a hit, and what a hit leads to.
 //!
 //! They come from a file of the operator's, read whole: every mistake is told at once, and a file with a mistake has
-//! no rules. The examples beside them, `[[rule.test]]`, run through the detector itself.
+//! no rules.
 
 mod example;
 mod read;
@@ -14,10 +14,8 @@ use portcullis_schema::settings::Mistakes;
 use portcullis_schema::{AuditRecord, Command, Mode, units};
 
 pub(crate) use example::Example;
-pub use example::TestOutcome;
 
 use crate::condition::{Condition, ConditionError};
-use crate::detector::Measure;
 use crate::field::{Fields, Path, Root};
 
 /// All rules of a file. Cheap to clone; all clones are the same ones.
@@ -44,6 +42,13 @@ pub struct Rule {
     pub(crate) examples: Vec<Example>,
 }
 
+/// From how many observations within which time on it is a hit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measure {
+    pub(crate) length: Duration,
+    pub(crate) threshold: usize,
+}
+
 /// What a hit of an enforced rule leads to.
 #[derive(Clone, Debug)]
 pub(crate) struct Denial {
@@ -57,14 +62,6 @@ impl Rules {
     /// Reads the text of `file`, a name for mistakes.
     pub fn read(file: &str, text: &str) -> Result<Self, Mistakes> {
         read::rules(file, text).map(|rules| Self(rules.into()))
-    }
-
-    /// Runs the examples that stand beside the rules, each through a detector of its own that knows only its rule.
-    pub fn test(&self) -> Vec<TestOutcome> {
-        let examples = self
-            .iter()
-            .flat_map(|rule| rule.examples.iter().map(move |example| (rule, example)));
-        examples.map(|(rule, example)| example.run(rule)).collect()
     }
 
     /// The rules in the order of the file.
@@ -108,6 +105,10 @@ impl Rule {
             Some(condition) => condition.holds(fields),
             None => Ok(true),
         }
+    }
+
+    pub(crate) fn examples(&self) -> &[Example] {
+        &self.examples
     }
 
     pub(crate) fn measure(&self) -> Measure {

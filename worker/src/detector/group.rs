@@ -11,9 +11,9 @@ use portcullis_schema::{Signal, Timestamp, Uuid};
 use super::LATENESS;
 use super::capacity::Capacity;
 use super::subjects::Subjects;
-use super::window::{Measure, Window};
+use super::window::Window;
 use crate::field::Path;
-use crate::rules::Rule;
+use crate::rules::{Measure, Rule};
 
 /// How many idle subjects are looked at for each observation: more than one is added at most, so the sweep keeps up,
 /// and no record pays for a million of them.

@@ -16,12 +16,7 @@ use std::time::Duration;
 
 use portcullis_schema::{Timestamp, Uuid};
 
-/// What a rule counts: its part of a [`Window`], the same for all subjects.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Measure {
-    pub(crate) length: Duration,
-    pub(crate) threshold: usize,
-}
+use crate::rules::Measure;
 
 /// The last observations, by time and then by record.
 #[derive(Debug)]
@@ -42,16 +37,14 @@ struct Observation {
     counts: [bool; 2],
 }
 
-impl Measure {
-    /// How far back the records reach that the findings of a moment follow from.
-    pub(crate) fn history(&self) -> Duration {
-        self.length * 2
-    }
+/// How far back the records reach that the hits of a moment follow from.
+pub(crate) fn history(measure: &Measure) -> Duration {
+    measure.length * 2
+}
 
-    fn span(&self, at: Timestamp) -> i64 {
-        let half = i64::try_from(self.length.as_micros() / 2).unwrap_or(i64::MAX);
-        at.as_micros().div_euclid(half.max(1))
-    }
+fn span_of(measure: &Measure, at: Timestamp) -> i64 {
+    let half = i64::try_from(measure.length.as_micros() / 2).unwrap_or(i64::MAX);
+    at.as_micros().div_euclid(half.max(1))
 }
 
 impl Window {
@@ -59,7 +52,7 @@ impl Window {
         Self {
             // Most subjects are seen once: their window is one observation large.
             seen: VecDeque::with_capacity(1),
-            span: measure.span(at),
+            span: span_of(measure, at),
             counted: [0; 2],
         }
     }
@@ -79,7 +72,7 @@ impl Window {
         record: Uuid,
         value: Option<u64>,
     ) -> Option<Vec<Uuid>> {
-        self.enter_span(measure.span(at));
+        self.enter_span(span_of(measure, at));
         let newest = self.seen.back().map_or(at, |last| last.at.max(at));
         let oldest = newest.before(measure.length);
         while self.seen.front().is_some_and(|first| first.at <= oldest) {

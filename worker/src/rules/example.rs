@@ -1,6 +1,5 @@
 //! `[[rule.test]]`: records as the operator describes them, and whom the rule must then deny or find.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -8,8 +7,6 @@ use portcullis_schema::settings::{Place, Section};
 use portcullis_schema::{AppId, AuditRecord, Command, DecidedBy, Effect, RecordedDecision, Rung, Timestamp, Uuid, id};
 use serde_json::value::RawValue;
 
-use super::{Rule, Rules};
-use crate::detector::Detector;
 use crate::field::Path;
 
 /// Examples are read by people; what needs more is a load test.
@@ -22,10 +19,12 @@ const APP: u64 = 1_400_000_001;
 /// What is given, and what is expected of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Example {
-    place: Place,
+    pub(crate) place: Place,
     given: Vec<Given>,
-    denied: Vec<String>,
-    found: Option<Vec<String>>,
+    /// The subjects that must be denied, as the rule compares them; absent where it does not say.
+    pub(crate) denied: Option<Vec<String>>,
+    /// The subjects that there must be findings about, likewise.
+    pub(crate) found: Option<Vec<String>>,
 }
 
 /// Several records that differ in time only.
@@ -37,76 +36,9 @@ struct Given {
     every: Duration,
 }
 
-/// How an example ended. `Display` says it in a line.
-#[derive(Clone, Debug)]
-pub struct TestOutcome {
-    /// The rule that it stands beside.
-    pub rule: String,
-    /// Where it stands.
-    pub place: Place,
-    /// The subjects that it expects to be denied, in canonical form, sorted.
-    pub denied_expected: Vec<String>,
-    /// The subjects that were denied.
-    pub denied: Vec<String>,
-    /// The subjects that it expects findings about, where it says so.
-    pub found_expected: Option<Vec<String>>,
-    /// The subjects that there were findings about.
-    pub found: Vec<String>,
-}
-
-impl TestOutcome {
-    /// Whether it went as expected.
-    pub fn passed(&self) -> bool {
-        let found = self.found_expected.as_ref();
-        self.denied == self.denied_expected && found.is_none_or(|expected| self.found == *expected)
-    }
-}
-
-impl fmt::Display for TestOutcome {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.rule)?;
-        if let Place::Line(line) = self.place {
-            write!(formatter, ", test in line {line}")?;
-        }
-        if self.passed() {
-            return formatter.write_str(": passed");
-        }
-        write!(
-            formatter,
-            ": denied {:?}, expected {:?}",
-            self.denied, self.denied_expected
-        )?;
-        match &self.found_expected {
-            Some(expected) => write!(formatter, "; found {:?}, expected {expected:?}", self.found),
-            None => Ok(()),
-        }
-    }
-}
-
 impl Example {
-    pub(super) fn run(&self, rule: &Rule) -> TestOutcome {
-        let mut detector = Detector::new(&Rules::alone(rule));
-        let (mut denied, mut found) = (Vec::new(), Vec::new());
-        for record in self.records() {
-            for hit in detector.observe_whole(&record) {
-                let subject = hit.finding.subject.value;
-                if hit.verdict.is_some() {
-                    denied.push(subject.clone());
-                }
-                found.push(subject);
-            }
-        }
-        TestOutcome {
-            rule: rule.name.to_string(),
-            place: self.place.clone(),
-            denied_expected: sorted(self.denied.clone()),
-            denied: sorted(denied),
-            found_expected: self.found.clone().map(sorted),
-            found: sorted(found),
-        }
-    }
-
-    fn records(&self) -> Vec<AuditRecord> {
+    /// In the order of time, each with an identity of its own.
+    pub(crate) fn records(&self) -> Vec<AuditRecord> {
         let mut records = Vec::new();
         for given in &self.given {
             let mut at = START.after(given.at);
@@ -126,12 +58,6 @@ impl Example {
     }
 }
 
-fn sorted(mut subjects: Vec<String>) -> Vec<String> {
-    subjects.sort();
-    subjects.dedup();
-    subjects
-}
-
 pub(super) fn read(rule: &mut Section, by: &Path, commands: &[(Place, Command)]) -> Vec<Example> {
     let command = commands.first().map_or("", |(_, command)| command.name());
     let examples = rule.sections("test").into_iter();
@@ -147,19 +73,27 @@ fn example(mut section: Section, by: &Path, command: &str) -> Example {
         .into_iter()
         .map(|given| read_given(given, command))
         .collect();
-    section.required("expect", "{ denied = [\"a\"] }, { found = [\"a\"] } or both");
+    let (expect_place, expect_allowed) = (
+        section.place("expect"),
+        "{ denied = [\"a\"] }, { found = [\"a\"] } or both",
+    );
     let mut expect = section.section("expect");
-    let found = expect.has("found").then(|| subjects(&mut expect, "found", by));
+    let denied = subjects(&mut expect, "denied", by);
+    let found = subjects(&mut expect, "found", by);
+    if denied.is_none() && found.is_none() {
+        section.mistake(expect_place, "expect", "nothing", expect_allowed);
+    }
     Example {
         place,
         given,
-        denied: subjects(&mut expect, "denied", by),
+        denied,
         found,
     }
 }
 
 /// In the form in which the rule compares them.
-fn subjects(section: &mut Section, key: &str, by: &Path) -> Vec<String> {
+fn subjects(section: &mut Section, key: &str, by: &Path) -> Option<Vec<String>> {
+    let given = section.has(key);
     let mut subjects = Vec::new();
     for (place, raw) in section.strings(key) {
         match by.canonical(&raw) {
@@ -167,7 +101,7 @@ fn subjects(section: &mut Section, key: &str, by: &Path) -> Vec<String> {
             None => section.mistake(place, key, format!("{raw:?}"), format!("values of {}", by.text())),
         }
     }
-    subjects
+    given.then_some(subjects)
 }
 
 fn read_given(mut section: Section, command: &str) -> Given {

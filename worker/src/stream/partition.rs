@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use portcullis_schema::{Mode, Timestamp};
 
-use crate::detector::{Capacity, Detector, LATENESS};
+use crate::detector::{self, Capacity, Detector, LATENESS};
 use crate::rules::Rules;
 
 /// How many legs a trail has at the most: enough to hit its start within a thousandth, and 64 KB.
@@ -128,7 +128,7 @@ fn history(kind: Kind, rules: &Rules) -> Duration {
         Kind::Callbacks => rule.is_counted_at_once(),
         Kind::Signals => !rule.is_counted_at_once(),
     });
-    let longest = counted_here.map(|rule| rule.measure().history()).max();
+    let longest = counted_here.map(|rule| detector::history(&rule.measure())).max();
     longest.map_or(Duration::ZERO, |history| history + LATENESS)
 }
 
