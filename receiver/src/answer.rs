@@ -27,7 +27,8 @@ use crate::reply;
 /// What answering needs. One for all requests.
 pub(crate) struct Answering {
     pub(crate) apps: BTreeMap<AppId, Tokens>,
-    pub(crate) reply_deadline: Duration,
+    /// How long a callback may wait for its body and for the disk.
+    pub(crate) patience: Duration,
     pub(crate) body_bytes_max: usize,
     pub(crate) decisions: Decisions,
     pub(crate) boot: Boot,
@@ -46,7 +47,7 @@ struct Judged {
 
 pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) -> Response<Body> {
     let (received_at, began) = (Timestamp::now(), Instant::now());
-    let deadline = began + app.reply_deadline;
+    let deadline = began + app.patience;
     let (head, body) = request.into_parts();
     let mut query = Query::parse(head.uri.query().unwrap_or_default());
     if let Some(reply) = no_callback(&head.method, &query, &body) {

@@ -22,6 +22,8 @@ use crate::verdicts::{self, Verdicts};
 /// Records of requests that are not from Chat: enough to see who tries what, 1 MB a minute at the most.
 const FORGED_PER_SECOND: u32 = 10;
 const FORGED_BURST: u32 = 100;
+/// The share of the reply's deadline that is kept for deciding and for the way back through a busy machine.
+const REPLY_SHARE: u32 = 10;
 /// For requests under way when the receiver stops: far more than a reply's deadline.
 const ANSWERS_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -90,7 +92,7 @@ impl Receiver {
         .map_err(StartError::System)?;
         let answering = Answering {
             apps: config.apps,
-            reply_deadline: config.reply_deadline,
+            patience: config.reply_deadline - config.reply_deadline / REPLY_SHARE,
             body_bytes_max: config.body_bytes_max,
             decisions,
             boot: boot.clone(),

@@ -133,8 +133,8 @@ impl Journal {
         self.shared.condition.state()
     }
 
-    /// The block that starts at `from`, or the first one after it: blocks between were lost. `None` at the end.
-    /// Blocks, may read the disk. `from` is 0 or the end of a block read before.
+    /// The block that starts at `from`, or the first one after it: blocks between were lost. `None` at the end, or
+    /// where all behind `from` was lost. Blocks, may read the disk. `from` is 0 or the end of a block read before.
     pub fn read(&self, from: Position) -> Result<Option<Block>, StoreError> {
         self.shared.read(from)
     }

@@ -241,7 +241,7 @@ impl Writer {
         };
         self.shared.tail.reset(self.first, self.next);
         self.put_store(Some(store));
-        tracing::warn!(first = self.first, next = self.next, "journal was opened again");
+        tracing::debug!(first = self.first, next = self.next, "journal was opened again");
     }
 
     fn give_up(&mut self) {

@@ -11,7 +11,7 @@ use super::flight::Flight;
 use super::message;
 use super::{PublisherMetrics, Stop};
 use crate::entry::Entry;
-use crate::journal::{Journal, Position};
+use crate::journal::{Block, Journal, Position};
 
 /// How long the thread waits for the journal while acknowledgements are awaited: the delay of a trim.
 const AWAIT_ACKNOWLEDGED: Duration = Duration::from_millis(5);
@@ -37,6 +37,8 @@ pub(super) struct Follower {
     /// The next position to hand over.
     next: Position,
     flight: Flight,
+    /// The journal cannot be read at present.
+    journal_away: bool,
     progress: Progress,
 }
 
@@ -55,8 +57,8 @@ enum Failed {
     Fatal(RDKafkaErrorCode, String),
     #[error("record was not taken")]
     Refused(#[source] KafkaError),
-    #[error("journal cannot be read")]
-    Journal(#[source] crate::journal::StoreError),
+    #[error("a record that Kafka refuses cannot be read again at present")]
+    Away,
 }
 
 impl Follower {
@@ -71,6 +73,7 @@ impl Follower {
             source: format!("/receivers/{instance}"),
             next: journal.first_position(),
             flight: Flight::default(),
+            journal_away: false,
             progress: Progress {
                 last: Instant::now(),
                 stalled: false,
@@ -142,7 +145,18 @@ impl Follower {
     /// Hands over all that the journal has, as far as the bounds of the flight allow.
     fn hand_over(&mut self, producer: &BaseProducer<Reports>) -> Result<(), Failed> {
         while self.has_room() {
-            let Some(block) = self.journal.read(self.next).map_err(Failed::Journal)? else {
+            let end = self.journal.next_position();
+            let block = match self.journal.read(self.next) {
+                Ok(block) => block,
+                // It is being opened again, and says so itself; this client is as good as before.
+                Err(_) => {
+                    self.journal_away = true;
+                    return Ok(());
+                }
+            };
+            self.journal_away = false;
+            self.pass_over(block.as_ref().map_or(end, Block::first));
+            let Some(block) = block else {
                 return Ok(());
             };
             let bytes = block.entries().map(|(_, entry)| entry.len()).sum();
@@ -153,6 +167,19 @@ impl Follower {
             self.next = block.end();
         }
         Ok(())
+    }
+
+    /// Positions without a block: damage took them.
+    fn pass_over(&mut self, to: Position) {
+        let lost = to.saturating_sub(self.next);
+        if lost > 0 {
+            error!(from = self.next, lost, "records in the journal are lost to damage");
+            self.metrics.lost_records("journal_damaged", lost);
+            self.next = to;
+            if self.flight.is_empty() {
+                self.journal.trim(to);
+            }
+        }
     }
 
     fn hand_over_entry(
@@ -275,7 +302,10 @@ impl Follower {
         let Some(first) = self.flight.block_of(position) else {
             return Ok(());
         };
-        let block = self.journal.read(first).map_err(Failed::Journal)?;
+        let Ok(block) = self.journal.read(first) else {
+            // Sent again, and buried again, when the journal can be read.
+            return Err(Failed::Away);
+        };
         let bytes = block
             .as_ref()
             .and_then(|block| block.entries().find(|(at, _)| *at == position));
@@ -291,7 +321,7 @@ impl Follower {
 
     /// Until there is something to hand over, or reports may have come.
     fn wait(&self, producer: &BaseProducer<Reports>) {
-        if !self.has_room() {
+        if !self.has_room() || self.journal_away {
             producer.poll(AWAIT_ACKNOWLEDGED);
             return;
         }

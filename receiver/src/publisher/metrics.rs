@@ -19,8 +19,9 @@ struct Published {
 
 /// Every reason for a loss. All are there at 0 from the start: of a counter that begins with its first loss,
 /// Prometheus sees no rise.
-const LOST_REASONS: [&str; 8] = [
+const LOST_REASONS: [&str; 9] = [
     "journal_broken",
+    "journal_damaged",
     "journal_full",
     "journal_overrun",
     "panic",
@@ -92,7 +93,11 @@ impl PublisherMetrics {
     }
 
     pub(super) fn lost_record(&self, reason: &'static str) {
-        self.lost.get_or_create(&Lost::because(reason)).inc();
+        self.lost_records(reason, 1);
+    }
+
+    pub(super) fn lost_records(&self, reason: &'static str, records: u64) {
+        self.lost.get_or_create(&Lost::because(reason)).inc_by(records);
     }
 
     pub(super) fn backlog(&self, records: u64) {

@@ -130,3 +130,24 @@ fn a_journal_that_was_killed_while_it_was_created_is_replaced() {
     assert_eq!(append_all(&journal, [b"works".to_vec()]), [0]);
     journal.close();
 }
+
+#[test]
+fn a_journal_whose_files_are_taken_away_goes_on_with_new_ones() {
+    let scratch = Scratch::with_bytes_max(32 << 20);
+    let journal = scratch.open();
+    append_all(&journal, [b"taken away".to_vec()]);
+
+    fs::remove_dir_all(scratch.path()).expect("removed");
+
+    // The first flush fails; what was being written then is written to the new files.
+    eventually("new files are made", || {
+        append_all(&journal, (0..16).map(|seed| noise(seed, 64 << 10)));
+        scratch.path().is_dir()
+    });
+    let position = append_all(&journal, [b"kept".to_vec()])[0];
+    journal.close();
+    let reopened = scratch.open();
+    assert_eq!(reopened.next_position(), position + 1);
+    assert_eq!(read_all(&reopened, position), [(position, b"kept".to_vec())]);
+    reopened.close();
+}

@@ -3,4 +3,5 @@
 mod journal;
 mod journal_damage;
 mod journal_model;
+mod publisher;
 mod scratch;

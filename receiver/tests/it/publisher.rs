@@ -1,0 +1,289 @@
+use std::time::{Duration, Instant};
+
+use portcullis_receiver::entry::Entry;
+use portcullis_receiver::journal::Journal;
+use portcullis_receiver::publisher::{Publisher, PublisherMetrics};
+use portcullis_schema::kafka::Kafka;
+use portcullis_schema::{Timestamp, Uuid};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, OwnedMessage};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
+use crate::scratch::{DEADLINE, Scratch, append_all, eventually};
+
+/// librdkafka's own cluster in this process, with one partition a topic so that the order can be seen.
+struct Cluster(MockCluster<'static, DefaultProducerContext>);
+
+impl Cluster {
+    fn new() -> Self {
+        let cluster = MockCluster::new(1).expect("cluster");
+        for topic in ["callbacks", "dead-letters"] {
+            cluster.create_topic(topic, 1, 1).expect("topic");
+        }
+        Self(cluster)
+    }
+
+    fn kafka(&self) -> Kafka {
+        let mut kafka = Kafka {
+            bootstrap: self.0.bootstrap_servers(),
+            ..Kafka::default()
+        };
+        let quick = ("reconnect.backoff.max.ms".to_owned(), "200".to_owned());
+        kafka.properties.extend([quick]);
+        kafka
+    }
+
+    fn refuse_produce(&self, error: RDKafkaRespErr, times: usize) {
+        self.0.request_errors(RDKafkaApiKey::Produce, &vec![error; times]);
+    }
+
+    /// Reads the topic from its start until `enough`.
+    fn read_until(&self, topic: &str, enough: impl Fn(&[OwnedMessage]) -> bool) -> Vec<OwnedMessage> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.0.bootstrap_servers())
+            .set("group.id", "test")
+            .set("fetch.wait.max.ms", "10")
+            .create()
+            .expect("consumer");
+        let mut partitions = TopicPartitionList::new();
+        partitions
+            .add_partition_offset(topic, 0, Offset::Beginning)
+            .expect("partition");
+        consumer.assign(&partitions).expect("assigned");
+        let start = Instant::now();
+        let mut messages = Vec::new();
+        while !enough(&messages) {
+            let so_far = messages.len();
+            assert!(start.elapsed() < DEADLINE, "only {so_far} messages in {topic}");
+            if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+                messages.push(message.detach());
+            }
+        }
+        messages
+    }
+}
+
+fn entry(number: u64) -> Entry {
+    Entry {
+        id: Uuid::from_u128(u128::from(number)),
+        received_at: Timestamp::from_micros(1_700_000_000_000_000 + number as i64 * 1_000),
+        key: format!("1400000001/operator-{}", number % 7),
+        command: "Group.CallbackBeforeCreateTopic".to_owned(),
+        payload: format!("{{\"number\":{number}}}").into_bytes(),
+    }
+}
+
+fn append(journal: &Journal, numbers: std::ops::Range<u64>) {
+    append_all(journal, numbers.map(|number| entry(number).encode()));
+}
+
+fn header<'message>(message: &'message OwnedMessage, name: &str) -> Option<&'message str> {
+    let headers = message.headers()?;
+    let found = headers.iter().find(|header| header.key == name)?;
+    std::str::from_utf8(found.value?).ok()
+}
+
+/// The ids in the topic, each once, in the order of their first appearance.
+fn distinct_ids(messages: &[OwnedMessage]) -> Vec<String> {
+    let mut ids = Vec::new();
+    for message in messages {
+        let id = header(message, "ce_id").expect("an id").to_owned();
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids
+}
+
+fn ids(numbers: std::ops::Range<u64>) -> Vec<String> {
+    numbers.map(|number| entry(number).id.to_string()).collect()
+}
+
+struct Publishing {
+    registry: Registry,
+    publisher: Publisher,
+}
+
+fn publish(kafka: &Kafka, journal: &Journal) -> Publishing {
+    let mut registry = Registry::default();
+    let metrics = PublisherMetrics::new(&mut registry);
+    let publisher = Publisher::start(kafka, "receiver-1", journal.clone(), metrics).expect("started");
+    Publishing { registry, publisher }
+}
+
+impl Publishing {
+    fn drain(self, journal: &Journal) -> u64 {
+        journal.seal();
+        self.publisher.drain(DEADLINE).records
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("encoded");
+        text
+    }
+}
+
+#[test]
+fn records_arrive_in_order_with_key_timestamp_and_headers() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    let journal = scratch.open();
+    let publishing = publish(&cluster.kafka(), &journal);
+
+    append(&journal, 0..500);
+
+    let messages = cluster.read_until("callbacks", |messages| messages.len() >= 500);
+    for (number, message) in (0..500).zip(&messages) {
+        let expected = entry(number);
+        assert_eq!(message.key(), Some(expected.key.as_bytes()));
+        assert_eq!(message.payload(), Some(expected.payload.as_slice()));
+        assert_eq!(message.timestamp().to_millis(), Some(expected.received_at.as_millis()));
+        assert_eq!(header(message, "ce_specversion"), Some("1.0"));
+        assert_eq!(header(message, "ce_id"), Some(expected.id.to_string().as_str()));
+        assert_eq!(header(message, "ce_source"), Some("/receivers/receiver-1"));
+        assert_eq!(
+            header(message, "ce_time"),
+            Some(expected.received_at.to_string().as_str())
+        );
+        assert_eq!(header(message, "content-type"), Some("application/json"));
+    }
+    assert_eq!(publishing.drain(&journal), 0);
+}
+
+#[test]
+fn what_is_acknowledged_is_trimmed_and_counted() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    let journal = scratch.open();
+    cluster.0.broker_down(1).expect("down");
+    let publishing = publish(&cluster.kafka(), &journal);
+    append(&journal, 0..300);
+    assert_eq!(journal.backlog_records(), 300, "nothing is trimmed before Kafka has it");
+
+    cluster.0.broker_up(1).expect("up");
+
+    eventually("the backlog is trimmed", || journal.backlog_records() == 0);
+    let metrics = publishing.metrics();
+    assert!(
+        metrics.contains("receiver_published_total{outcome=\"delivered\"} 300"),
+        "{metrics}"
+    );
+    assert_eq!(publishing.drain(&journal), 0);
+}
+
+#[test]
+fn a_backlog_of_the_former_start_is_published() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    cluster.0.broker_down(1).expect("down");
+    let journal = scratch.open();
+    let publishing = publish(&cluster.kafka(), &journal);
+    append(&journal, 0..200);
+    journal.seal();
+    assert_eq!(publishing.publisher.drain(Duration::ZERO).records, 200);
+    drop(journal);
+
+    cluster.0.broker_up(1).expect("up");
+    let journal = scratch.open();
+    let publishing = publish(&cluster.kafka(), &journal);
+    append(&journal, 200..250);
+
+    let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 250);
+    assert_eq!(distinct_ids(&messages), ids(0..250));
+    assert_eq!(publishing.drain(&journal), 0);
+}
+
+#[test]
+fn a_refused_batch_is_sent_again_until_it_is_taken() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    let journal = scratch.open();
+    cluster.refuse_produce(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 2);
+    let publishing = publish(&cluster.kafka(), &journal);
+
+    append(&journal, 0..100);
+
+    let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 100);
+    assert_eq!(distinct_ids(&messages), ids(0..100));
+    eventually("all is trimmed", || journal.backlog_records() == 0);
+    assert_eq!(publishing.drain(&journal), 0);
+}
+
+#[test]
+fn a_client_that_failed_for_good_is_replaced() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    let journal = scratch.open();
+    let publishing = publish(&cluster.kafka(), &journal);
+    append(&journal, 0..10);
+    eventually("the first records are acknowledged", || journal.backlog_records() == 0);
+
+    // Fatal to an idempotent producer.
+    cluster.refuse_produce(RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, 1);
+    append(&journal, 10..60);
+
+    let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 60);
+    assert_eq!(distinct_ids(&messages), ids(0..60));
+    assert_eq!(publishing.drain(&journal), 0);
+}
+
+#[test]
+fn a_record_over_the_limit_of_the_broker_becomes_a_dead_letter_and_stops_nothing() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    let journal = scratch.open();
+    let publishing = publish(&cluster.kafka(), &journal);
+    cluster.refuse_produce(RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, 1);
+
+    append(&journal, 0..1);
+    let letters = cluster.read_until("dead-letters", |messages| !messages.is_empty());
+    append(&journal, 1..10);
+
+    assert_eq!(letters[0].payload(), Some(entry(0).payload.as_slice()));
+    assert_eq!(header(&letters[0], "dead_letter_topic"), Some("callbacks"));
+    assert!(header(&letters[0], "dead_letter_reason").is_some());
+    let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 9);
+    assert_eq!(distinct_ids(&messages), ids(1..10));
+    assert_eq!(publishing.drain(&journal), 0);
+}
+
+#[test]
+fn a_record_that_fits_nowhere_is_counted_as_lost_and_stops_nothing() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    let journal = scratch.open();
+    let mut kafka = cluster.kafka();
+    kafka
+        .properties
+        .insert("message.max.bytes".to_owned(), "2000".to_owned());
+    let publishing = publish(&kafka, &journal);
+
+    let huge = Entry {
+        payload: vec![b'x'; 10_000],
+        ..entry(0)
+    };
+    append_all(&journal, [huge.encode()]);
+    append(&journal, 1..10);
+
+    let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 9);
+    assert_eq!(distinct_ids(&messages), ids(1..10));
+    let metrics = publishing.metrics();
+    assert!(
+        metrics.contains("receiver_lost_total{reason=\"too_large_for_broker\"} 1"),
+        "{metrics}"
+    );
+    assert_eq!(publishing.drain(&journal), 0);
+}
+
+#[test]
+fn a_drain_says_what_remains_when_kafka_is_away() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    cluster.0.broker_down(1).expect("down");
+    let journal = scratch.open();
+    let publishing = publish(&cluster.kafka(), &journal);
+    append(&journal, 0..20);
+    journal.seal();
+
+    let remaining = publishing.publisher.drain(Duration::from_millis(300));
+
+    assert_eq!(remaining.records, 20);
+}
