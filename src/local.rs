@@ -26,7 +26,7 @@ use broker::Broker;
 use story::{Story, Told};
 use traffic::{Tally, Traffic};
 
-const RULES: &str = include_str!("local/rules.toml");
+const RULES: &str = include_str!("../deploy/rules.toml");
 /// The app of the sample traffic where no configuration names one; unsigned, so that a pasted `curl` line works.
 const SETTINGS: &str = "[[apps]]\nid = 1400000001\ntokens = []\n";
 /// Joining a group takes the embedded broker 3 s; a machine that is busy building something may take longer.
