@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis_schema::{DecidedBy, Effect};
+use portcullis_schema::{AuditRecord, DecidedBy, Effect};
 use serde_json::{Value, json};
 
 use crate::support::{APP, Answer, Callback, Caller, Kafka, Kept, Site, TOKEN, Topic, head, wait_until};
@@ -74,11 +74,31 @@ fn the_sample_of_the_protocol_page_may_go_on_and_is_recorded_whole() {
             message.headers,
             headers.map(|(name, value)| (name.to_owned(), value)).into()
         );
-        // The records lie in order: they have one key, so one partition.
-        assert_eq!(kept[0].record().boot, message.record().boot);
+        assert_eq!(message.record().boot, kept[0].record().boot);
     }
+    // They have one key, so they lie on one partition, in order.
     let sequence: Vec<u64> = kept.iter().map(|message| message.record().seq).collect();
     assert_eq!(sequence, [0, 1, 2]);
+}
+
+#[test]
+fn every_record_is_there_once_when_every_start_ends_in_order() {
+    let site = Site::at(Kafka::start());
+    for start in 0..3 {
+        let receiver = site.receiver().ready();
+        let mut caller = site.caller();
+        for number in 0..20 {
+            let callback = Callback::topic(&format!("user-{number}"), &format!("start {start}"));
+            assert_eq!(caller.post(&callback).code(), 0);
+        }
+        receiver.stop();
+    }
+    let mut topic = Topic::of(&site.kafka, &site.kafka.topics.callbacks);
+    let mut records: Vec<AuditRecord> = topic.read_to_end().iter().map(Kept::record).collect();
+    records.sort_by_key(|record| (record.boot, record.seq));
+    let sequence: Vec<u64> = records.iter().map(|record| record.seq).collect();
+    let dense: Vec<u64> = (0..3).flat_map(|_| 0..20).collect();
+    assert_eq!(sequence, dense);
 }
 
 #[test]

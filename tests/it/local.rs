@@ -32,7 +32,7 @@ fn the_whole_loop_plays_in_one_process_and_its_curl_lines_work() {
         not_checked("the curl lines of `portcullis local`", "curl is not installed here");
     }
 
-    assert_eq!(running.wait().code(), Some(0), "{}", running.log());
+    assert_eq!(running.wait(PATIENCE).code(), Some(0), "{}", running.log());
     let log = running.log();
     let summary = log.lines().find(|line| line.contains("in Kafka:")).expect("a summary");
     assert!(summary.contains(" records without a hole, "), "{log}");

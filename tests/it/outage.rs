@@ -82,9 +82,10 @@ fn an_outage_changes_no_answer_and_loses_no_record() {
 }
 
 #[test]
-fn what_a_stop_in_an_outage_leaves_behind_the_next_start_publishes() {
+fn what_a_stop_and_a_kill_in_an_outage_leave_behind_the_next_start_publishes() {
     let outage = Outage::Down;
-    let site = Site::with_properties(Kafka::breakable(), &IMPATIENT);
+    let site = Site::with_properties(Kafka::breakable(), &IMPATIENT).rules("");
+    let worker = site.worker("worker-1").ready();
     site.moderate("deny", &["--operator", "denied", "--code", "10101"]);
     let receiver = site.receiver().ready();
     let mut caller = site.caller();
@@ -92,8 +93,11 @@ fn what_a_stop_in_an_outage_leaves_behind_the_next_start_publishes() {
 
     site.kafka.fail(outage);
     post_many(&mut caller, "meanwhile");
-    receiver.ask_to_stop();
+    for process in [&receiver, &worker] {
+        process.ask_to_stop();
+    }
     receiver.stopped();
+    worker.stopped();
 
     // Kafka is still away, and the verdicts of the last start hold.
     let receiver = site.receiver().ready();
@@ -102,9 +106,15 @@ fn what_a_stop_in_an_outage_leaves_behind_the_next_start_publishes() {
     let mut caller = site.caller();
     assert_eq!(caller.post(&Callback::topic("denied", "x")).code(), 10_101);
     post_many(&mut caller, "next start");
+    receiver.kill();
+
+    let receiver = site.receiver().ready();
+    let mut caller = site.caller();
+    assert_eq!(caller.post(&Callback::topic("denied", "x")).code(), 10_101);
+    post_many(&mut caller, "after the kill");
 
     site.kafka.recover(outage);
-    expect_in_topic(&site, &["before", "meanwhile", "next start"]);
+    expect_in_topic(&site, &["before", "meanwhile", "next start", "after the kill"]);
     wait_until("the snapshot is not all there is", PATIENCE, || {
         !receiver.reason("verdicts").contains("away")
     });

@@ -107,13 +107,13 @@ impl Running {
 
     /// Waits for its end.
     pub(crate) fn ended(mut self) -> ExitStatus {
-        self.wait()
+        self.wait(END_MAX)
     }
 
-    /// The same, for who still wants to read what it printed.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
+    /// Waits for its end, for at most `patience`; what it printed can still be read.
+    pub(crate) fn wait(&mut self, patience: Duration) -> ExitStatus {
         let mut status = None;
-        wait_until("the process ends", END_MAX, || {
+        wait_until("the process ends", patience, || {
             status = self.child.try_wait().expect("a child of this process");
             status.is_some()
         });

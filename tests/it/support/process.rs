@@ -1,8 +1,12 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{PATIENCE, Running, wait_until};
+
+/// Container runtimes kill a process that has not ended by then, and so does this.
+const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// A receiver or a worker that runs.
 pub(crate) struct Process {
@@ -60,10 +64,10 @@ impl Process {
         drop(self);
     }
 
-    /// Ends it with SIGTERM; what it printed, for who asks why. Panics unless it ends in order.
+    /// Ends it with SIGTERM; panics unless it ends in order.
     #[track_caller]
     pub(crate) fn stop(self) {
-        self.running.signal("TERM");
+        self.ask_to_stop();
         self.stopped();
     }
 
@@ -72,10 +76,10 @@ impl Process {
         self.running.signal("TERM");
     }
 
-    /// Waits for the end of a process that was asked to stop; panics unless its exit code is 0.
+    /// Waits for the end of a process that was asked to stop; panics unless it comes in time, with exit code 0.
     #[track_caller]
     pub(crate) fn stopped(mut self) {
-        let status = self.running.wait();
+        let status = self.running.wait(STOP_MAX);
         assert_eq!(status.code(), Some(0), "{}", self.running.log());
     }
 
