@@ -208,6 +208,10 @@ fn a_refused_batch_is_sent_again_until_it_is_taken() {
     let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 100);
     assert_eq!(distinct_ids(&messages), ids(0..100));
     eventually("all is trimmed", || journal.backlog_records() == 0);
+    assert!(
+        publishing.metrics().contains("outcome=\"failed\""),
+        "no client was given up"
+    );
     assert_eq!(publishing.drain(&journal), 0);
 }
 
@@ -225,6 +229,10 @@ fn a_client_that_failed_for_good_is_replaced() {
 
     let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 60);
     assert_eq!(distinct_ids(&messages), ids(0..60));
+    assert!(
+        publishing.metrics().contains("outcome=\"failed\""),
+        "no client was given up"
+    );
     assert_eq!(publishing.drain(&journal), 0);
 }
 
