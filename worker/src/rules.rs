@@ -149,8 +149,12 @@ impl fmt::Display for Rule {
             formatter,
             "{name}: {mode}, {threshold} {counted} by {by} in {window_text}"
         )?;
+        let deny = match self.mode {
+            Mode::Enforce => "deny",
+            Mode::Shadow | Mode::Off => "would deny",
+        };
         match &self.denial {
-            Some(denial) => write!(formatter, ", deny for {}", units::show_duration(denial.lasts)),
+            Some(denial) => write!(formatter, ", {deny} for {}", units::show_duration(denial.lasts)),
             None => Ok(()),
         }
     }

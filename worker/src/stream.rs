@@ -1,7 +1,7 @@
 //! From Kafka to Kafka: the loop that the worker's thread runs.
 //!
-//! Read what is there, observe it, write what it led to, wait until Kafka has it, and only then let the offsets
-//! follow. Whatever was under way when a process dies happens again in the next one, with the same ids.
+//! Read what is there, observe it, write what it led to, wait until Kafka has it, and only then store the offsets for
+//! the client to commit. Whatever was under way when a process dies happens again in the next one, with the same ids.
 
 mod client;
 mod letter;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_schema::{Readiness, Timestamp};
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use tracing::{debug, error, info, warn};
@@ -37,8 +37,6 @@ pub(crate) use stop::Stop;
 const BATCH_MAX: usize = 500;
 /// How long an idle worker waits before it looks whether it is to stop.
 const IDLE: Duration = Duration::from_millis(50);
-/// How often offsets are committed: a crash repeats half a second of records.
-const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// How often the gauges are brought up to date; Prometheus looks less often.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// Before the group is joined anew.
@@ -61,10 +59,8 @@ pub(crate) struct Stream {
 
 /// How following the group ended.
 enum Ended {
-    /// The worker is to stop, and everything is committed.
-    Drained,
-    /// The worker is to stop, and could not finish in time.
-    GivenUp,
+    /// The worker is to stop.
+    Stopped,
     /// The consumer is of no use any more.
     Broken,
 }
@@ -100,14 +96,9 @@ impl Stream {
     /// Until the worker is stopped; no error of Kafka's ends it.
     pub(crate) fn run(mut self, mut group: Group) {
         loop {
-            match self.follow(&group) {
-                Ended::Drained => return,
-                Ended::GivenUp => {
-                    // Leaving the group commits what was read, and what that led to was not written.
-                    group.context().forget();
-                    return;
-                }
-                Ended::Broken => {}
+            if let Ended::Stopped = self.follow(&group) {
+                // Leaving the group commits what was stored.
+                return;
             }
             self.stop.wait(REJOIN_AFTER);
             match self.join() {
@@ -133,28 +124,21 @@ impl Stream {
     }
 
     fn follow(&mut self, group: &Group) -> Ended {
-        let (mut committed, mut measured) = (Instant::now(), Instant::now());
+        let mut measured = Instant::now();
         while !self.stop.is_asked() {
             let Ok(batch) = self.gather(group) else {
                 return Ended::Broken;
             };
             if let Err(GivenUp) = self.process(group.context(), &batch) {
-                return Ended::GivenUp;
+                return Ended::Stopped;
             }
-            if committed.elapsed() >= COMMIT_EVERY {
-                commit(group, CommitMode::Async);
-                committed = Instant::now();
-            }
+            group.context().store(group);
             if measured.elapsed() >= MEASURE_EVERY {
                 self.measure(group.context());
                 measured = Instant::now();
             }
         }
-        if self.stop.is_over() {
-            return Ended::GivenUp;
-        }
-        commit(group, CommitMode::Sync);
-        Ended::Drained
+        Ended::Stopped
     }
 
     /// Waits for a message, and takes those that came with it. A rebalance ends it, so that every message of a batch
@@ -235,17 +219,6 @@ impl Stream {
         if std::mem::replace(&mut self.unreachable, false) {
             info!("kafka is read again");
         }
-    }
-}
-
-fn commit(group: &Group, mode: CommitMode) {
-    let checkpoints = group.context().checkpoints(|_| true);
-    if checkpoints.count() == 0 {
-        return;
-    }
-    // A failure is told by the callback, and the next commit covers this one.
-    if let Err(error) = group.commit(&checkpoints, mode) {
-        debug!(%error, "offsets were not committed");
     }
 }
 

@@ -11,7 +11,7 @@ use portcullis_schema::Readiness;
 use portcullis_schema::kafka::Topics;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
@@ -74,11 +74,6 @@ impl Membership {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// Nothing more will be committed.
-    pub(super) fn forget(&self) {
-        self.partitions().clear();
-    }
-
     /// Messages that were not read yet, in all assigned partitions.
     pub(super) fn lag(&self) -> i64 {
         let high = self.high.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,20 +85,27 @@ impl Membership {
         behind.sum()
     }
 
-    /// What is acknowledged and was not committed, as a list for the broker.
-    pub(super) fn checkpoints(&self, of: impl Fn(&Place) -> bool) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for (place, partition) in self.partitions().iter().filter(|(place, _)| of(place)) {
+    /// Everything that was read is acknowledged: the client may commit it, now and then, and whenever a partition is
+    /// given away.
+    pub(super) fn store(&self, consumer: &BaseConsumer<Self>) {
+        for (place, partition) in self.partitions().iter_mut() {
             let Some(checkpoint) = partition.checkpoint() else {
                 continue;
             };
-            let mut element = list.add_partition(self.topic(place.0), place.1);
-            match element.set_offset(Offset::Offset(checkpoint.offset)) {
-                Ok(()) => element.set_metadata(checkpoint.metadata()),
-                Err(error) => debug!(%error, "offset cannot be committed"),
+            // What fails here is stored with the next batch.
+            match self.store_one(consumer, *place, &checkpoint) {
+                Ok(()) => partition.stored(checkpoint),
+                Err(error) => debug!(%error, "offset was not stored"),
             }
         }
-        list
+    }
+
+    fn store_one(&self, consumer: &BaseConsumer<Self>, place: Place, checkpoint: &Checkpoint) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        let mut element = list.add_partition(self.topic(place.0), place.1);
+        element.set_offset(Offset::Offset(checkpoint.offset))?;
+        element.set_metadata(checkpoint.metadata());
+        consumer.store_offsets(&list)
     }
 
     fn topic(&self, kind: Kind) -> &str {
@@ -111,14 +113,6 @@ impl Membership {
             Kind::Callbacks => &self.topics.callbacks,
             Kind::Signals => &self.topics.signals,
         }
-    }
-
-    fn places(&self, list: &TopicPartitionList) -> Vec<Place> {
-        let elements = list.elements();
-        let places = elements
-            .iter()
-            .filter_map(|element| Some((self.kind(element.topic())?, element.partition())));
-        places.collect()
     }
 
     fn assign(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> KafkaResult<()> {
@@ -160,20 +154,12 @@ impl Membership {
         }
     }
 
-    fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        let places = self.places(list);
-        if !consumer.assignment_lost() {
-            let checkpoints = self.checkpoints(|place| places.contains(place));
-            if checkpoints.count() > 0 {
-                // What fails here is read again by the next owner, and leads to the same findings.
-                if let Err(error) = consumer.commit(&checkpoints, CommitMode::Async) {
-                    debug!(%error, "offsets of revoked partitions were not committed");
-                }
-            }
-        }
+    fn revoke(&self, list: &TopicPartitionList) {
         let mut partitions = self.partitions();
-        for place in &places {
-            partitions.remove(place);
+        for element in list.elements() {
+            if let Some(kind) = self.kind(element.topic()) {
+                partitions.remove(&(kind, element.partition()));
+            }
         }
     }
 
@@ -201,7 +187,7 @@ impl ConsumerContext for Membership {
                 warn!("group membership was lost");
                 self.readiness.unset(GROUP, "membership was lost, joining anew");
             }
-            self.revoke(consumer, list);
+            self.revoke(list);
             match cooperative {
                 true => consumer.incremental_unassign(list),
                 false => consumer.unassign(),
@@ -217,22 +203,12 @@ impl ConsumerContext for Membership {
         }
     }
 
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         let failed = result.is_err();
         if failed != self.commits_fail.swap(failed, Ordering::Relaxed) {
             match &result {
                 Ok(()) => info!("offsets are committed again"),
                 Err(error) => warn!(%error, "offsets are not committed, trying again"),
-            }
-        }
-        let mut partitions = self.partitions();
-        for element in offsets.elements() {
-            let place = self.kind(element.topic()).map(|kind| (kind, element.partition()));
-            let partition = place.and_then(|place| partitions.get_mut(&place));
-            if let (Some(partition), Offset::Offset(offset), Ok(()), false) =
-                (partition, element.offset(), element.error(), failed)
-            {
-                partition.committed(offset);
             }
         }
     }

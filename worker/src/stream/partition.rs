@@ -30,8 +30,8 @@ pub(super) struct Partition {
     next: Option<i64>,
     /// Below it everything was acknowledged before the partition came here.
     silent_below: i64,
-    /// What the last successful commit said.
-    committed: Option<i64>,
+    /// What was given to the client to be committed.
+    stored: Option<Checkpoint>,
     trail: Trail,
 }
 
@@ -75,7 +75,7 @@ impl Partition {
             detector: Detector::within(rules, capacity),
             next: from.map(|checkpoint| checkpoint.rewind),
             silent_below: from.map_or(0, |checkpoint| checkpoint.offset),
-            committed: from.map(|checkpoint| checkpoint.offset),
+            stored: from.cloned(),
             trail: Trail::new(history(kind, rules)),
         }
     }
@@ -86,7 +86,7 @@ impl Partition {
         if anew {
             self.detector = Detector::within(rules, capacity);
             self.silent_below = 0;
-            self.committed = None;
+            self.stored = None;
             self.trail = Trail::new(self.trail.history);
         }
         self.next = Some(offset + 1);
@@ -106,17 +106,17 @@ impl Partition {
         self.next
     }
 
-    /// What is to be committed, unless it was, or nothing new was read yet.
+    /// What may be committed when all that was read is acknowledged; `None` where that was stored already, or where
+    /// nothing new was read yet.
     pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
-        let offset = self
-            .next
-            .filter(|next| *next >= self.silent_below && self.committed != Some(*next))?;
+        let offset = self.next.filter(|next| *next >= self.silent_below)?;
         let rewind = self.trail.start().unwrap_or(offset).min(offset);
-        Some(Checkpoint { offset, rewind })
+        let checkpoint = Checkpoint { offset, rewind };
+        (self.stored.as_ref() != Some(&checkpoint)).then_some(checkpoint)
     }
 
-    pub(super) fn committed(&mut self, offset: i64) {
-        self.committed = Some(offset);
+    pub(super) fn stored(&mut self, checkpoint: Checkpoint) {
+        self.stored = Some(checkpoint);
     }
 }
 
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(pass(200), (Passage::New, commit(201, 200)), "180 s later");
         assert_eq!(pass(0), (Passage::Anew, commit(1, 0)));
         assert_eq!(pass(1), (Passage::New, commit(2, 0)));
-        partition.committed(2);
+        partition.stored(Checkpoint { offset: 2, rewind: 0 });
         assert_eq!(partition.checkpoint(), None);
     }
 
