@@ -45,8 +45,18 @@ pub struct Finding {
 pub struct FindingSubject {
     /// `operator`, `client_ip`, `name`, `app`, or a field path.
     pub by: String,
-    /// The value that the records have in common; for `name` its skeleton.
+    /// The value that the records have in common, in the form in which it is compared; for `name` its skeleton.
     pub value: String,
+    /// The value as the record that crossed the threshold has it, where that reads otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
+}
+
+impl FindingSubject {
+    /// The value for a person: as it was written.
+    pub fn shown(&self) -> &str {
+        self.written.as_deref().unwrap_or(&self.value)
+    }
 }
 
 /// What a rule does with its hits.

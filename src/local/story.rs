@@ -142,7 +142,7 @@ impl Teller {
             return Ok(());
         };
         self.told.findings += 1;
-        let (by, value) = (&finding.subject.by, finding.subject.value.escape_debug());
+        let (by, value) = (&finding.subject.by, finding.subject.shown().escape_debug());
         let (rule, count, window) = (&finding.rule, finding.count, &finding.window);
         let abuse = format!("{rule}: {by} {value}, {count} within {window}");
         match finding.verdict {

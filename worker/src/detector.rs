@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_schema::{AuditRecord, Effect, FindingSubject, Mode, Signal, SignalCount};
+use portcullis_schema::{AuditRecord, Effect, Mode, Signal, SignalCount};
 
 pub use brakes::{BRAKE, BrakeChange, Brakes};
 pub use capacity::Capacity;
@@ -122,17 +122,14 @@ impl Detector {
                 continue;
             }
             // A name's skeleton costs more than a command that differs.
-            let Some(value) = group.by().value(&fields) else {
+            let Some(subject) = group.by().subject(&fields) else {
                 continue;
             };
             let signal = Signal {
                 record: record.id,
                 at: record.received_at,
                 app,
-                subject: FindingSubject {
-                    by: group.by().text().to_owned(),
-                    value,
-                },
+                subject,
                 counts,
             };
             if group.by().root() == Root::Operator {

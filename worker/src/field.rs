@@ -4,11 +4,14 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use portcullis_schema::{AuditRecord, Subject, SubjectKind, text};
+use portcullis_schema::{AuditRecord, FindingSubject, Subject, SubjectKind, text};
 use serde_json::Value;
 
 /// The longest value that is counted, in bytes: the longest subject of a verdict. What is longer does not count.
 const VALUE_BYTES_MAX: usize = Subject::BYTES_MAX;
+
+/// What is kept of a value as it was written, in characters: enough for a person to know it again.
+const WRITTEN_CHARS_MAX: usize = 100;
 
 /// A record, its body parsed when a rule first asks for it.
 pub(crate) struct Fields<'a> {
@@ -135,6 +138,18 @@ impl Path {
     /// The record's value in the form in which it is compared; `None` where there is nothing to compare.
     pub(crate) fn value(&self, fields: &Fields<'_>) -> Option<String> {
         self.canonical(&self.raw(fields)?)
+    }
+
+    /// Whom the record is about, seen by this field; `None` where there is nothing to compare.
+    pub(crate) fn subject(&self, fields: &Fields<'_>) -> Option<FindingSubject> {
+        let raw = self.raw(fields)?;
+        let value = self.canonical(&raw)?;
+        let written = (*raw != value).then(|| raw.chars().take(WRITTEN_CHARS_MAX).collect());
+        Some(FindingSubject {
+            by: self.text.to_string(),
+            value,
+            written,
+        })
     }
 
     /// Brings a value into the form in which it is compared: equal to a person, equal as text.

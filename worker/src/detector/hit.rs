@@ -70,10 +70,19 @@ fn verdict(rule: &Rule, signal: &Signal, id: Uuid, count: usize, evidence: &[Uui
         text: denial.text.clone(),
         source: Source::Rule,
         rule: Some(rule.name.to_string()),
-        reason: format!("{count} {} in {}", rule.counted(), rule.window_text),
+        reason: reason(rule, signal, count),
         by: String::new(),
         issued_at: signal.at,
         expires_at: Some(signal.at.after(denial.lasts)),
         evidence: evidence.to_vec(),
     })
+}
+
+/// For the moderator, who cannot read a skeleton.
+fn reason(rule: &Rule, signal: &Signal, count: usize) -> String {
+    let reason = format!("{count} {} in {}", rule.counted(), rule.window_text);
+    match &signal.subject.written {
+        Some(written) => format!("{reason}, written {written:?}"),
+        None => reason,
+    }
 }
