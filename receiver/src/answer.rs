@@ -20,7 +20,7 @@ use crate::journal::{Journal, State as JournalState};
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use crate::received::{self, End, Received};
-use crate::record::{self, Boot};
+use crate::record::{self, Boot, Unnumbered};
 use crate::recording::Recording;
 use crate::reply;
 
@@ -42,7 +42,7 @@ struct Judged {
     reply: Response<Body>,
     outcome: Outcome,
     rung: Rung,
-    entry: Option<Vec<u8>>,
+    entry: Option<Unnumbered>,
 }
 
 pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) -> Response<Body> {
@@ -67,7 +67,7 @@ pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) 
     let (command, closing) = (caller.command.clone(), received.must_close());
     let judged = app.judge(caller, query, received, received_at);
     if let Some(entry) = judged.entry {
-        let recording = Recording::of(app.journal.append(entry), app.metrics.clone());
+        let recording = app.record(entry);
         // A full or broken journal is not waited for: the record stays in its queue, or is counted as lost. Otherwise
         // the answer goes first only past its deadline, and the record follows.
         if judged.rung < Rung::JournalFull {
@@ -106,7 +106,7 @@ impl Answering {
         let command = caller.command.clone();
         let judging = AssertUnwindSafe(|| self.judge_unguarded(caller, query, received, received_at));
         catch_unwind(judging).unwrap_or_else(|_| {
-            self.metrics.lost("panic");
+            self.lose("panic");
             Judged {
                 reply: reply::to_decision(&self.decisions.fall_back(&command)),
                 outcome: Outcome::Panicked,
@@ -138,7 +138,7 @@ impl Answering {
         if self.forged_budget.take(began.into_std()) {
             let record = self.boot.record_of_forged(query, Outcome::Forged, self.rung(), at);
             if let Some(entry) = self.encoded(&record) {
-                drop(Recording::of(self.journal.append(entry), self.metrics.clone()));
+                drop(self.record(entry));
             }
         } else {
             self.metrics.forged_unrecorded();
@@ -147,15 +147,26 @@ impl Answering {
         reply::refused(StatusCode::FORBIDDEN, &forged.to_string())
     }
 
-    fn encoded(&self, record: &portcullis_schema::AuditRecord) -> Option<Vec<u8>> {
-        match record::to_entry(record) {
-            Ok(entry) => Some(entry.encode()),
+    fn record(&self, entry: Unnumbered) -> Recording {
+        let append = self.journal.append_with(|| entry.numbered(self.boot.next_seq()));
+        Recording::of(append, self.metrics.clone())
+    }
+
+    fn encoded(&self, record: &portcullis_schema::AuditRecord) -> Option<Unnumbered> {
+        match record::encode(record) {
+            Ok(entry) => Some(entry),
             Err(error) => {
-                tracing::error!(%error, seq = record.seq, "record cannot be encoded");
-                self.metrics.lost("unencodable");
+                tracing::error!(%error, id = %record.id, "record cannot be encoded");
+                self.lose("unencodable");
                 None
             }
         }
+    }
+
+    /// A record that never came as far as the journal: counted, and missing in the sequence.
+    fn lose(&self, reason: &'static str) {
+        self.boot.next_seq();
+        self.metrics.lost(reason);
     }
 
     fn rung(&self) -> Rung {

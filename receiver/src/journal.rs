@@ -125,6 +125,12 @@ impl Journal {
     /// Puts the entry into the queue, at once and without blocking. Await what is returned to know that it is durable,
     /// or drop it: the entry is written all the same.
     pub fn append(&self, entry: Vec<u8>) -> Append {
+        self.append_with(|| entry)
+    }
+
+    /// The same for an entry that holds its own place among the entries: `entry` makes it, in their order and one at a
+    /// time, so it must be quick. It is called for an entry that is refused as well.
+    pub fn append_with(&self, entry: impl FnOnce() -> Vec<u8>) -> Append {
         self.shared.append(entry)
     }
 

@@ -1,5 +1,6 @@
 //! The audit record of a callback: its id, its place in the boot's sequence, and what was decided and why.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +13,9 @@ use crate::outcome::Outcome;
 
 /// One start of a receiver. Gives every record its sequence number: a number that is given and not in the topic is a
 /// loss that any consumer can see.
+///
+/// The number is given when the record enters the journal, in the journal's order, and not when it is made: a crash then
+/// takes the last numbers only. Given earlier, it could leave a hole below a record that was quicker on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct Boot(Arc<Inner>);
 
@@ -35,7 +39,12 @@ impl Boot {
         self.0.boot
     }
 
-    /// The record of an authentic callback.
+    /// The next number. A record that is lost before the journal could refuse it takes one too, so that it is missed.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.0.next_seq.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The record of an authentic callback, its number still to come.
     pub(crate) fn record(
         &self,
         callback: Callback,
@@ -82,7 +91,7 @@ impl Boot {
             id: id::random(received_at),
             receiver: self.0.receiver.clone(),
             boot: self.0.boot,
-            seq: self.0.next_seq.fetch_add(1, Ordering::Relaxed),
+            seq: SEQ_TO_COME,
             received_at,
             app: None,
             command: String::new(),
@@ -103,13 +112,79 @@ impl Boot {
     }
 }
 
-/// As the journal keeps it.
-pub(crate) fn to_entry(record: &AuditRecord) -> serde_json::Result<Entry> {
-    Ok(Entry {
+/// As the journal keeps it, less the number.
+pub(crate) fn encode(record: &AuditRecord) -> serde_json::Result<Unnumbered> {
+    let entry = Entry {
         id: record.id,
         received_at: record.received_at,
         key: record.key(),
         command: record.command.clone(),
         payload: record.encode()?,
-    })
+    };
+    let payload_bytes = entry.payload.len();
+    let bytes = entry.encode();
+    let payload = bytes.len() - payload_bytes;
+    let seq = position(&bytes[payload..], SEQ_FIELD).map_or(bytes.len()..bytes.len(), |field| {
+        let digits = payload + field + SEQ_FIELD.len();
+        digits..digits + SEQ_TO_COME_DIGITS
+    });
+    Ok(Unnumbered { bytes, seq })
+}
+
+/// Stands for the number in a record that has none yet: as long as a number can be.
+const SEQ_TO_COME: u64 = u64::MAX;
+const SEQ_TO_COME_DIGITS: usize = 20;
+/// No text comes before this field but the receiver's instance, which has no quotes.
+const SEQ_FIELD: &[u8] = b"\"seq\":";
+
+/// A record on its way into the journal.
+#[derive(Debug)]
+pub(crate) struct Unnumbered {
+    bytes: Vec<u8>,
+    /// Where the digits are to stand.
+    seq: Range<usize>,
+}
+
+impl Unnumbered {
+    /// With its number.
+    pub(crate) fn numbered(mut self, seq: u64) -> Vec<u8> {
+        self.bytes.splice(self.seq, seq.to_string().into_bytes());
+        self.bytes
+    }
+}
+
+fn position(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).position(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_schema::{AuditRecord, Rung, Timestamp};
+
+    use super::{Boot, encode};
+    use crate::callback::Query;
+    use crate::entry::Entry;
+    use crate::outcome::Outcome;
+
+    #[test]
+    fn the_number_changes_nothing_else_in_a_record() {
+        let at = Timestamp::from_micros(1_700_000_000_000_000);
+        let boot = Boot::new("receiver-1".to_owned(), at);
+        let hostile = Query::parse("CallbackCommand=%22seq%22:18446744073709551615&a=%22seq%22:1");
+        let record = boot.record_of_forged(hostile, Outcome::Forged, Rung::Normal, at);
+        for seq in [0, 42, u64::MAX] {
+            let bytes = encode(&record).expect("encodes").numbered(seq);
+            let entry = Entry::decode(&bytes).expect("an entry");
+            let read = AuditRecord::decode(&entry.payload).expect("a record");
+            assert_eq!(read.seq, seq);
+            let expected = AuditRecord { seq, ..record.clone() };
+            assert_eq!(entry.payload, expected.encode().expect("encodes"));
+        }
+    }
+
+    #[test]
+    fn numbers_are_dense_from_zero() {
+        let boot = Boot::new("receiver-1".to_owned(), Timestamp::default());
+        assert_eq!([boot.next_seq(), boot.next_seq(), boot.next_seq()], [0, 1, 2]);
+    }
 }

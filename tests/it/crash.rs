@@ -63,10 +63,7 @@ fn what_was_answered_before_a_receiver_was_killed_is_published_and_no_verdict_is
     for (number, sequence) in boots.values().enumerate() {
         let highest = sequence.last().expect("not empty");
         let missing = highest + 1 - sequence.len() as u64;
-        // A number is given before its record is written, so a kill can leave out what was never answered: at most one
-        // for each caller whose answer it cut off. The last boot was stopped in order.
-        let cut = if number == 2 { 0 } else { CALLERS as u64 };
-        assert!(missing <= cut, "boot {number}: {missing} of {highest} are missing");
+        assert_eq!(missing, 0, "boot {number}: {missing} of {highest} are missing");
     }
 }
 

@@ -56,9 +56,11 @@ pub(super) enum Wants {
 }
 
 impl Queue {
-    /// Takes the entry, or gives it up when the bounds are reached.
-    pub(super) fn push(&self, entry: Vec<u8>) -> Append {
+    /// Takes the entry, or gives it up when the bounds are reached. `entry` is called either way, in the order in
+    /// which entries are taken.
+    pub(super) fn push(&self, entry: impl FnOnce() -> Vec<u8>) -> Append {
         let mut inner = self.lock();
+        let entry = entry();
         if inner.sealed {
             return Append::refused(AppendError::Closing);
         }

@@ -35,7 +35,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn append(&self, entry: Vec<u8>) -> Append {
+    pub(super) fn append(&self, entry: impl FnOnce() -> Vec<u8>) -> Append {
         let append = self.queue.push(entry);
         match append.refusal() {
             Some(AppendError::Overrun { .. }) => self.name_cause(append),

@@ -30,8 +30,8 @@ pub(super) fn consumer(kafka: &Kafka, group: &str) -> ClientConfig {
     client.set("enable.auto.commit", "true");
     client.set("auto.commit.interval.ms", "500");
     client.set("auto.offset.reset", "earliest");
-    // From a callback to the refusal of the next one a tenth of a second may pass, with two reads in between.
-    client.set("fetch.wait.max.ms", "10");
+    // From a callback to the refusal of the next one a tenth of a second may pass, with two reads in between, and the
+    // defaults are 1 s and 500 ms. A fetch itself may wait: a broker answers it as soon as there is something.
     client.set("fetch.queue.backoff.ms", "10");
     client.set("fetch.error.backoff.ms", "50");
     // 16 MiB are 20,000 records: a second's work. The default of 64 MiB only makes a restart larger.

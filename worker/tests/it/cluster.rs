@@ -30,8 +30,13 @@ pub(crate) struct Reader {
 impl Cluster {
     pub(crate) fn start(partitions: i32) -> Self {
         let broker = MockCluster::new(1).expect("a cluster");
-        // When a member leaves, the embedded broker lets the others wait as long as a session.
-        let session = [("session.timeout.ms", "4000"), ("heartbeat.interval.ms", "500")];
+        // When a member leaves, the embedded broker lets the others wait as long as a session; and a fetch that finds
+        // nothing waits for the whole of its time.
+        let session = [
+            ("session.timeout.ms", "4000"),
+            ("heartbeat.interval.ms", "500"),
+            ("fetch.wait.max.ms", "10"),
+        ];
         let kafka = Kafka {
             bootstrap: broker.bootstrap_servers(),
             properties: session.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
