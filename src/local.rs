@@ -243,7 +243,7 @@ impl Addresses {
              \x20 callbacks  http://{callbacks}  POST on any path\n\
              \x20 receiver   http://{receiver_admin}/ready  /metrics\n\
              \x20 worker     http://{worker_admin}/ready  /metrics\n\
-             \x20 Kafka      {kafka}  any client: kcat -b {kafka} -t callbacks -e\n"
+             \x20 Kafka      {kafka}  any client: kcat -b {kafka} -C -t callbacks -e\n"
         )?;
         if unsigned {
             let (you, mallory) = (self.curl(app, "you"), self.curl(app, "mallory"));

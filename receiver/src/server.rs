@@ -19,8 +19,11 @@ use crate::answer::{self, Answering};
 /// From one request to the end of the next one's head, idle time included. Long, because Chat keeps connections and
 /// never repeats a callback: one that meets a closing connection passes unseen.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
-/// Head and buffered body of a connection. A request line has some 500 bytes; 16 KiB leaves room for proxies' headers.
-const BUFFER_BYTES_MAX: usize = 16 << 10;
+/// Head and buffered body of a connection, grown to when needed. A request line has some 500 bytes; a head over the
+/// bound is answered 431 before anybody can know whether it is from Chat, so the bound is far from what Chat sends.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// The same for the number of headers: Chat sends two, a proxy adds a dozen.
+const HEADERS_MAX: usize = 256;
 /// Before the next try when the process has no descriptors left: they come back when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -71,6 +74,7 @@ async fn accept(
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
         .keep_alive(true);
     loop {
         let accepted = tokio::select! {

@@ -162,16 +162,16 @@ impl Teller {
         let lasts = verdict.expires_at.map_or("until it is lifted".to_owned(), |end| {
             format!("for {}", units::show_duration(end.since(verdict.issued_at)))
         });
-        let subject = &verdict.subject;
         let told = match verdict.effect {
-            Effect::Allow => format!("{subject} is allowed {lasts}"),
+            Effect::Allow => format!("allowed {lasts}"),
             Effect::Deny | Effect::Drop => {
                 let (code, text) = (verdict.code.unwrap_or(1), verdict.text.escape_debug());
-                format!("{subject} is denied {lasts}, with {code} \"{text}\"")
+                format!("denied {lasts}, with {code} \"{text}\"")
             }
         };
         if verdict.source == Source::Moderator {
-            return self.line("verdict", format_args!("{told}, by {}", verdict.by.escape_debug()));
+            let by = verdict.by.escape_debug();
+            return self.line("verdict", format_args!("{} is {told}, by {by}", verdict.subject));
         }
         self.case(verdict.id, |case| case.verdict = Some((told, verdict.issued_at)))
     }
