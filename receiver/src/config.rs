@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portcullis_schema::kafka::Kafka;
 use portcullis_schema::settings::{Place, Section};
-use portcullis_schema::{AppId, Command};
+use portcullis_schema::{AppId, Command, CommandKind};
 
 use crate::journal::Durability;
 
@@ -249,12 +249,11 @@ impl Fallback {
         for name in section.keys() {
             let command = Command::parse(&name);
             let Some(refusal) = command.refusal() else {
-                section.mistake(
-                    section.place(&name),
-                    &name,
-                    "a fallback",
-                    "commands that can be refused",
-                );
+                let kinds = CommandKind::ALL.iter().filter(|kind| kind.refusal().is_some());
+                let names: Vec<&str> = kinds.map(|kind| kind.name()).collect();
+                let allowed = format!("default, or a command that can be refused: {}", names.join(", "));
+                section.mistake(section.place(&name), &name, "no such command", allowed);
+                section.pass_over(&name);
                 continue;
             };
             let place = section.place(&name);

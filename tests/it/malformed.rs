@@ -28,7 +28,11 @@ enum Framing {
     Stalled,
     /// In chunks, of which the second has no length.
     BrokenChunk,
+    /// Behind a query of 40,000 characters and 200 headers.
+    HugeHead,
 }
+
+const FILLER: usize = 40_000;
 
 fn oddities() -> Vec<Oddity> {
     let plain = |name, body: &str, holds| Oddity {
@@ -109,6 +113,9 @@ fn oddities() -> Vec<Oddity> {
         }),
         framed("broken-chunk", Framing::BrokenChunk, |record| {
             rejected(record, "stalled") && record.body_text.as_deref() == Some("{\"")
+        }),
+        framed("huge-head", Framing::HugeHead, |record| {
+            read(record, Some("odd"), Some("whole")) && record.query["filler"].len() == FILLER
         }),
         framed("stalled", Framing::Stalled, |record| {
             rejected(record, "stalled") && record.body_text.as_deref() == Some(r#"{"Operator_Account":"#)
@@ -236,11 +243,17 @@ fn what_is_no_callback_gets_a_calm_answer() {
 
 impl Oddity {
     fn request(&self) -> Vec<u8> {
-        let target = Callback::new(CREATE_TOPIC, "").parameter("oddity", self.name).target();
+        let callback = Callback::new(CREATE_TOPIC, "").parameter("oddity", self.name);
+        let target = match self.framing {
+            Framing::HugeHead => callback.parameter("filler", &"x".repeat(FILLER)).target(),
+            _ => callback.target(),
+        };
         let length = format!("Content-Length: {}", self.body.len());
+        let crowded = length.clone() + &"\r\nX-Filler: x".repeat(200);
         let (framing, body) = match self.framing {
             Framing::Length => (length.as_str(), self.body.clone()),
             Framing::Stalled => (length.as_str(), self.body[..self.body.len() / 2].to_vec()),
+            Framing::HugeHead => (crowded.as_str(), self.body.clone()),
             Framing::Chunked => (CHUNKED, chunked(&self.body)),
             Framing::BrokenChunk => (CHUNKED, b"2\r\n{\"\r\nno length\r\n".to_vec()),
         };

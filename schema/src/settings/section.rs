@@ -71,6 +71,11 @@ impl Section {
         self.push(place, self.path_of(key), found.into(), allowed.into());
     }
 
+    /// Passes the key over: what is wrong with it was told otherwise.
+    pub fn pass_over(&mut self, key: &str) {
+        self.take(key);
+    }
+
     /// A text.
     pub fn string(&mut self, key: &str, default: &str) -> String {
         self.optional_string(key).unwrap_or_else(|| default.to_owned())
