@@ -17,6 +17,7 @@ use crate::callback::{self, Callback, Caller, Forged, Query};
 use crate::config::Tokens;
 use crate::decision::{Decision, Decisions, Question};
 use crate::journal::{Journal, State as JournalState};
+use crate::loss::Loss;
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use crate::received::{self, End, Received};
@@ -106,7 +107,7 @@ impl Answering {
         let command = caller.command.clone();
         let judging = AssertUnwindSafe(|| self.judge_unguarded(caller, query, received, received_at));
         catch_unwind(judging).unwrap_or_else(|_| {
-            self.lose("panic");
+            self.lose(Loss::Panic);
             Judged {
                 reply: reply::to_decision(&self.decisions.fall_back(&command)),
                 outcome: Outcome::Panicked,
@@ -157,14 +158,14 @@ impl Answering {
             Ok(entry) => Some(entry),
             Err(error) => {
                 tracing::error!(%error, id = %record.id, "record cannot be encoded");
-                self.lose("unencodable");
+                self.lose(Loss::Unencodable);
                 None
             }
         }
     }
 
     /// A record that never came as far as the journal: counted, and missing in the sequence.
-    fn lose(&self, reason: &'static str) {
+    fn lose(&self, reason: Loss) {
         self.boot.next_seq();
         self.metrics.lost(reason);
     }

@@ -25,6 +25,7 @@ mod config;
 pub mod decision;
 pub mod entry;
 pub mod journal;
+pub mod loss;
 mod metrics;
 pub mod outcome;
 pub mod publisher;

@@ -13,8 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::loss::{Loss, Losses};
 use crate::outcome::Outcome;
-use crate::publisher::Lost;
 
 /// From far below the product's own cost to Chat's 2 s.
 const REPLY_SECONDS: [f64; 14] = [
@@ -26,7 +26,7 @@ const REPLY_SECONDS: [f64; 14] = [
 pub(crate) struct Metrics {
     callbacks: Family<Callbacks, Counter>,
     reply_seconds: Histogram,
-    lost: Family<Lost, Counter>,
+    losses: Losses,
     forged_unrecorded: Counter,
     verdicts: Gauge,
     verdicts_read: Family<VerdictsRead, Counter>,
@@ -53,12 +53,12 @@ impl EncodeLabelValue for Outcome {
 }
 
 impl Metrics {
-    /// `lost` is the counter by reason that the publisher counts on as well.
-    pub(crate) fn new(registry: &mut Registry, lost: Family<Lost, Counter>) -> Self {
+    /// `losses` counts for all parts that can lose a record.
+    pub(crate) fn new(registry: &mut Registry, losses: Losses) -> Self {
         let metrics = Self {
             callbacks: Family::default(),
             reply_seconds: Histogram::new(REPLY_SECONDS),
-            lost,
+            losses,
             forged_unrecorded: Counter::default(),
             verdicts: Gauge::default(),
             verdicts_read: Family::default(),
@@ -113,8 +113,8 @@ impl Metrics {
     }
 
     /// A record that will never be in the topic.
-    pub(crate) fn lost(&self, reason: &'static str) {
-        self.lost.get_or_create(&Lost::because(reason)).inc();
+    pub(crate) fn lost(&self, reason: Loss) {
+        self.losses.count(reason, 1);
     }
 
     pub(crate) fn forged_unrecorded(&self) {

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_schema::kafka::Kafka;
 
-pub use metrics::{Lost, PublisherMetrics};
+pub use metrics::PublisherMetrics;
 
 use crate::journal::Journal;
 use follow::Follower;

@@ -1,6 +1,7 @@
 //! A record on its way into the journal, whoever still waits for it.
 
 use crate::journal::{Append, AppendError};
+use crate::loss::Loss;
 use crate::metrics::Metrics;
 
 /// Sees to it that a record which the journal refuses is counted as lost exactly once: also when the caller's deadline
@@ -46,9 +47,9 @@ impl Drop for Recording {
 fn note(error: Option<AppendError>, metrics: &Metrics) {
     match error {
         None => {}
-        Some(AppendError::Full { .. }) => metrics.lost("journal_full"),
-        Some(AppendError::Broken(_)) => metrics.lost("journal_broken"),
-        Some(AppendError::Overrun { .. }) => metrics.lost("journal_overrun"),
-        Some(AppendError::Closing) => metrics.lost("stopping"),
+        Some(AppendError::Full { .. }) => metrics.lost(Loss::JournalFull),
+        Some(AppendError::Broken(_)) => metrics.lost(Loss::JournalBroken),
+        Some(AppendError::Overrun { .. }) => metrics.lost(Loss::JournalOverrun),
+        Some(AppendError::Closing) => metrics.lost(Loss::Stopping),
     }
 }

@@ -12,6 +12,7 @@ use super::message;
 use super::{PublisherMetrics, Stop};
 use crate::entry::Entry;
 use crate::journal::{Block, Journal, Position};
+use crate::loss::Loss;
 
 /// How long the thread waits for the journal while acknowledgements are awaited: the delay of a trim.
 const AWAIT_ACKNOWLEDGED: Duration = Duration::from_millis(5);
@@ -174,7 +175,7 @@ impl Follower {
         let lost = to.saturating_sub(self.next);
         if lost > 0 {
             error!(from = self.next, lost, "records in the journal are lost to damage");
-            self.metrics.lost_records("journal_damaged", lost);
+            self.metrics.lost(Loss::JournalDamaged, lost);
             self.next = to;
             if self.flight.is_empty() {
                 self.journal.trim(to);
@@ -192,7 +193,7 @@ impl Follower {
             Ok(entry) => entry,
             Err(error) => {
                 error!(position, %error, "an entry of the journal is passed over");
-                self.metrics.lost_record("undecodable");
+                self.metrics.lost(Loss::Undecodable, 1);
                 self.flight.settle(position);
                 return Ok(());
             }
@@ -237,7 +238,7 @@ impl Follower {
             }
         }
         error!(position, id = %entry.id, bytes = entry.payload.len(), "record is too large even for dead-letters, lost");
-        self.metrics.lost_record(message::TOO_LARGE);
+        self.metrics.lost(Loss::TooLargeForBroker, 1);
         self.flight.settle(position);
         Ok(())
     }
@@ -312,7 +313,7 @@ impl Follower {
         match bytes.map(|(_, bytes)| Entry::decode(bytes)) {
             Some(Ok(entry)) => self.bury(producer, position, &entry, forms),
             Some(Err(_)) | None => {
-                self.metrics.lost_record("undecodable");
+                self.metrics.lost(Loss::Undecodable, 1);
                 self.flight.settle(position);
                 Ok(())
             }

@@ -2,11 +2,10 @@ use portcullis_schema::{AuditRecord, headers};
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::entry::Entry;
+use crate::loss::Loss;
 
 /// What a dead letter without its body still tells of it, in characters.
 const BODY_CHARS_KEPT: usize = 1_000;
-/// The reason in the headers, and in `receiver_lost_total` where even that does not fit.
-pub(super) const TOO_LARGE: &str = "too_large_for_broker";
 
 /// CloudEvents in binary mode.
 pub(super) fn record_headers(entry: &Entry, source: &str) -> OwnedHeaders {
@@ -25,9 +24,12 @@ pub(super) fn record_headers(entry: &Entry, source: &str) -> OwnedHeaders {
 
 /// The same, and where it was meant to go and why it did not.
 pub(super) fn dead_letter_headers(entry: &Entry, source: &str, topic: &str) -> OwnedHeaders {
-    [(headers::DEAD_REASON, TOO_LARGE), (headers::DEAD_TOPIC, topic)]
-        .into_iter()
-        .fold(record_headers(entry, source), put)
+    [
+        (headers::DEAD_REASON, Loss::TooLargeForBroker.name()),
+        (headers::DEAD_TOPIC, topic),
+    ]
+    .into_iter()
+    .fold(record_headers(entry, source), put)
 }
 
 /// The record with the beginning of its body only. `None` where it is no record that this version can read.

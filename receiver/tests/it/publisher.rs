@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_receiver::entry::Entry;
 use portcullis_receiver::journal::Journal;
+use portcullis_receiver::loss::Losses;
 use portcullis_receiver::publisher::{Publisher, PublisherMetrics};
 use portcullis_schema::kafka::Kafka;
 use portcullis_schema::{Timestamp, Uuid};
@@ -111,7 +112,8 @@ struct Publishing {
 
 fn publish(kafka: &Kafka, journal: &Journal) -> Publishing {
     let mut registry = Registry::default();
-    let metrics = PublisherMetrics::new(&mut registry);
+    let losses = Losses::new(&mut registry);
+    let metrics = PublisherMetrics::new(&mut registry, losses);
     let publisher = Publisher::start(kafka, "receiver-1", journal.clone(), metrics).expect("started");
     Publishing { registry, publisher }
 }
