@@ -13,7 +13,7 @@ fn the_whole_loop_plays_in_one_process_and_its_curl_lines_work() {
     let local = Portcullis::command(folder.path(), &["local", "--for", "10s", "--listen", &listen]);
     let mut running = local.start(folder.path().join("log"));
     // What happens is told in this order.
-    for line in ["ready  ", "abuse  ", "verdict  operator mallory is denied", "refused  "] {
+    for line in ["ready  ", "abuse  ", "verdict  denied for 10m, with 10101", "refused  "] {
         wait_until(line, PATIENCE, || running.log().contains(line));
     }
     if has_curl() {
