@@ -23,4 +23,4 @@ pub(crate) use kafka::{EMBEDDED, Kafka, Outage};
 pub(crate) use process::Process;
 pub(crate) use site::Site;
 pub(crate) use topic::{Kept, Topic, publish};
-pub(crate) use wait::{PATIENCE, free_address, wait_until};
+pub(crate) use wait::{PATIENCE, free_address, free_neighbours, wait_until};

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::{Folder, free_address};
+use super::{Folder, free_neighbours};
 
 /// What starts and stops a real Kafka.
 const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/run");
@@ -25,7 +25,8 @@ impl Broker {
             .stdout(Stdio::null())
             .spawn()
             .expect("sh runs");
-        let port = free_address().port();
+        // The broker's own, and its controller's beside it.
+        let port = free_neighbours(2).port();
         let broker = Self { folder, port, guard };
         broker.launch(&[]);
         broker
