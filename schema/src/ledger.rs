@@ -1,12 +1,23 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Timestamp;
 
+/// How often a running receiver says that it goes on: 8,640 entries of some 250 bytes a day, 65 MB in the 30 days that
+/// the topic keeps them; and no loss stays unknown for longer than a person needs to look.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+
 /// What a receiver says of its own sequence, so that a hole can be proven and told from a delay. Topic `ledger`, key
 /// `RECEIVER/BOOT`.
+///
+/// An entry goes through the journal like a record, and is published only when all that was journaled before it is
+/// acknowledged. So it is a proof: at the time that it is in the topic, every record of its boot below
+/// [`LedgerEntry::next_seq`] is in `callbacks` or, where it was too large for the broker, in `dead-letters`; what is in
+/// neither is lost. The same holds for the former boot below `former_next_seq`. A number above the last entry's is not
+/// missing but late: its record may still be in the receiver's journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
     /// The receiver's instance.
@@ -20,7 +31,11 @@ pub struct LedgerEntry {
     pub event: LedgerEvent,
     /// The sequence number that the next record gets.
     pub next_seq: u64,
-    /// Records of this boot that will never be in the topic, by reason.
+    /// The machine it runs on, to tell two receivers apart that were given one name. Empty where it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// Records that will never be in the topic, by reason, as this boot counted them; among them may be records of former
+    /// boots that it found in the journal.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lost: BTreeMap<String, u64>,
 }
@@ -34,7 +49,8 @@ pub enum LedgerEvent {
         /// The boot before it on the same data, where one is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         former_boot: Option<Uuid>,
-        /// The sequence number that the former boot would have given next.
+        /// The sequence number that the former boot would have given next; where its journal had been emptied or was
+        /// damaged, a lower bound.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         former_next_seq: Option<u64>,
     },

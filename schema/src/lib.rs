@@ -38,7 +38,7 @@ mod verdict;
 pub use app::AppId;
 pub use command::{Command, CommandKind, Refusal};
 pub use finding::{Finding, FindingSubject, Mode};
-pub use ledger::{LedgerEntry, LedgerEvent};
+pub use ledger::{HEARTBEAT_EVERY, LedgerEntry, LedgerEvent};
 pub use readiness::{Latch, Readiness};
 pub use record::{AuditRecord, DecidedBy, Effect, RecordedDecision, Rung};
 pub use signal::{Signal, SignalCount};
