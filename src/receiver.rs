@@ -40,7 +40,15 @@ async fn serve(config: Config, callbacks: TcpListener, admin: TcpListener) -> Re
     let started = Receiver::start(config, callbacks, &mut registry);
     let receiver = started.map_err(|error| Failure::Away(format!("the receiver does not start: {}", told(&error))))?;
     admin::serve(admin, receiver.readiness(), registry)?;
-    signals.stop_requested().await;
+    let namesake = tokio::select! {
+        () = signals.stop_requested() => None,
+        namesake = receiver.yields_to() => Some(namesake),
+    };
     receiver.drain(CATCH_UP).await;
-    Ok(())
+    match namesake {
+        None => Ok(()),
+        Some(namesake) => Err(Failure::Unusable(format!(
+            "receiver.instance: {namesake}; give each receiver a name of its own, or stop one of the two"
+        ))),
+    }
 }

@@ -12,7 +12,9 @@ use crate::answer::Answering;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::decision::Decisions;
+use crate::instance::{Instance, Namesake, Namesakes};
 use crate::journal::{self, Journal, OpenError};
+use crate::ledger::{Former, Ledger, Speaker};
 use crate::loss::Losses;
 use crate::metrics::Metrics;
 use crate::publisher::{Publisher, PublisherMetrics};
@@ -34,6 +36,8 @@ pub struct Receiver {
     journal: Journal,
     publisher: Publisher,
     verdicts: Verdicts,
+    ledger: Ledger,
+    instance: Instance,
     readiness: Readiness,
     boot: Uuid,
 }
@@ -76,9 +80,21 @@ impl Receiver {
         journal.register(registry);
         let losses = Losses::new(registry);
         let publisher_metrics = PublisherMetrics::new(registry, losses.clone());
-        let metrics = Metrics::new(registry, losses);
+        let metrics = Metrics::new(registry, losses.clone());
         let readiness = Readiness::default();
         let boot = Boot::new(config.instance.clone(), now);
+        let former = Former::read(config.data.join("boots"), &journal);
+        former.remember(boot.id());
+        let speaker = Speaker {
+            boot: boot.clone(),
+            host: config.host,
+            journal: journal.clone(),
+            losses,
+        };
+        let ledger = Ledger::start(speaker, &former);
+        let namesakes = Namesakes::new(config.instance.clone(), boot.id(), former.boots());
+        let instance =
+            Instance::start(config.kafka.clone(), namesakes, readiness.clone()).map_err(StartError::System)?;
         let (decisions, keeper) = Decisions::new(config.verdicts_max, config.fallback.clone());
         let publisher = Publisher::start(&config.kafka, &config.instance, journal.clone(), publisher_metrics)
             .map_err(StartError::System)?;
@@ -111,6 +127,8 @@ impl Receiver {
             journal,
             publisher,
             verdicts,
+            ledger,
+            instance,
             readiness,
             boot: boot.id(),
         })
@@ -126,15 +144,29 @@ impl Receiver {
         self.boot
     }
 
-    /// Ends in order: not ready, no new connections, requests under way answered, the journal sealed, what it holds
+    /// Returns when another receiver of the same instance name runs and this one, not ready yet, has to yield to it: the
+    /// caller should drain and end.
+    pub async fn yields_to(&self) -> Namesake {
+        let mut found = self.instance.found();
+        match found.wait_for(Option::is_some).await.map(|namesake| namesake.clone()) {
+            Ok(Some(namesake)) => namesake,
+            // The listener is gone: there is nobody who could find one.
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Ends in order: not ready, no new connections, requests under way answered, the ledger told, the journal
+    /// sealed, what it holds
     /// published for at most `catch_up`, the journal closed. What remains is published by the next start.
     pub async fn drain(self, catch_up: Duration) -> Remaining {
         self.readiness.unset("accepting", "the receiver is stopping");
         self.server.drain(ANSWERS_PATIENCE).await;
+        self.ledger.stop();
         let rest = move || {
             self.journal.seal();
             let records = self.publisher.drain(catch_up).records;
             self.verdicts.stop();
+            self.instance.stop();
             Remaining { records }
         };
         // Joins threads and waits for Kafka: not on a thread of the runtime.

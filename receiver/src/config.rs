@@ -25,6 +25,8 @@ const TOKEN_BYTES_MAX: usize = 128;
 pub struct Config {
     /// Names this receiver in records, and no other one.
     pub instance: String,
+    /// The machine's name, for the ledger.
+    pub host: String,
     /// Where callbacks come in.
     pub listen: SocketAddr,
     /// Where `/live`, `/ready` and `/metrics` are.
@@ -110,6 +112,7 @@ impl Config {
             .integer("verdicts_max", 1_000..=100_000_000);
         Self {
             instance: instance.unwrap_or_else(|| host.to_owned()),
+            host: host.to_owned(),
             listen: listen.unwrap_or(loopback(8080)),
             admin: admin.unwrap_or(loopback(9090)),
             reply_deadline: reply_deadline.unwrap_or(Duration::from_millis(300)),

@@ -1,34 +1,45 @@
-//! What the journal keeps of a record, so that the publisher can produce it without reading its JSON again.
+//! What the journal keeps of a message, so that the publisher can produce it without reading its JSON again.
 //!
-//! Layout, integers big-endian: version (1 byte), id (16), `received_at` in microseconds (8), length of the key (2),
-//! length of the command (2), key, command, payload up to the end.
+//! Layout, integers big-endian: kind (1 byte), id (16), `received_at` in microseconds (8), length of the key (2),
+//! length of the command (2), key, command, payload up to the end. A new layout is a new kind.
 
 use portcullis_schema::{Timestamp, Uuid};
 
-const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 1 + 16 + 8 + 2 + 2;
 
-/// A record on its way to Kafka.
+/// A message on its way to Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The record's id.
+    /// Where it goes.
+    pub kind: Kind,
+    /// The record's id; of a ledger entry, one of its own.
     pub id: Uuid,
-    /// The record's `received_at`: the message's timestamp.
+    /// The record's `received_at`, the ledger entry's `at`: the message's timestamp.
     pub received_at: Timestamp,
     /// The message's key, at most 64 KiB; longer ones are cut at a character.
     pub key: String,
-    /// The record's command, at most 64 KiB; longer ones are cut at a character.
+    /// The record's command, at most 64 KiB; longer ones are cut at a character. A ledger entry has none.
     pub command: String,
-    /// The record as JSON.
+    /// The record or ledger entry as JSON.
     pub payload: Vec<u8>,
+}
+
+/// What a message is. The values stand in journals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// An audit record, for `callbacks`.
+    Record = 1,
+    /// A ledger entry, for `ledger`.
+    Ledger = 2,
 }
 
 /// The bytes are no entry: the journal's own checksums held, so another version wrote them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{bytes} bytes of version {version} are no entry")]
+#[error("{bytes} bytes of kind {kind} are no entry")]
 pub struct EntryError {
     bytes: usize,
-    version: u8,
+    kind: u8,
 }
 
 impl Entry {
@@ -36,7 +47,7 @@ impl Entry {
     pub fn encode(&self) -> Vec<u8> {
         let (key, command) = (sized(&self.key), sized(&self.command));
         let mut bytes = Vec::with_capacity(HEAD_BYTES + key.1.len() + command.1.len() + self.payload.len());
-        bytes.push(VERSION);
+        bytes.push(self.kind as u8);
         bytes.extend_from_slice(self.id.as_bytes());
         bytes.extend_from_slice(&self.received_at.as_micros().to_be_bytes());
         bytes.extend_from_slice(&key.0.to_be_bytes());
@@ -51,15 +62,17 @@ impl Entry {
     pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
         Self::read(bytes).ok_or(EntryError {
             bytes: bytes.len(),
-            version: bytes.first().copied().unwrap_or_default(),
+            kind: bytes.first().copied().unwrap_or_default(),
         })
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
-        let (version, rest) = bytes.split_first_chunk::<1>()?;
-        if version != &[VERSION] {
-            return None;
-        }
+        let (kind, rest) = bytes.split_first()?;
+        let kind = match kind {
+            1 => Kind::Record,
+            2 => Kind::Ledger,
+            _ => return None,
+        };
         let (id, rest) = rest.split_first_chunk::<16>()?;
         let (micros, rest) = rest.split_first_chunk::<8>()?;
         let (key_length, rest) = rest.split_first_chunk::<2>()?;
@@ -67,6 +80,7 @@ impl Entry {
         let (key, rest) = rest.split_at_checked(u16::from_be_bytes(*key_length).into())?;
         let (command, payload) = rest.split_at_checked(u16::from_be_bytes(*command_length).into())?;
         Some(Self {
+            kind,
             id: Uuid::from_bytes(*id),
             received_at: Timestamp::from_micros(i64::from_be_bytes(*micros)),
             key: std::str::from_utf8(key).ok()?.to_owned(),
@@ -87,15 +101,16 @@ mod tests {
     use portcullis_schema::{Timestamp, Uuid};
     use proptest::prelude::*;
 
-    use super::Entry;
+    use super::{Entry, Kind};
 
     proptest! {
         #[test]
         fn what_is_encoded_decodes_the_same(
-            id: [u8; 16], micros: i64, key in "\\PC{0,20}", command in "\\PC{0,20}", payload: Vec<u8>,
+            ledger: bool, id: [u8; 16], micros: i64, key in "\\PC{0,20}", command in "\\PC{0,20}", payload: Vec<u8>,
         ) {
             let received_at = Timestamp::from_micros(micros);
-            let entry = Entry { id: Uuid::from_bytes(id), received_at, key, command, payload };
+            let kind = if ledger { Kind::Ledger } else { Kind::Record };
+            let entry = Entry { kind, id: Uuid::from_bytes(id), received_at, key, command, payload };
             prop_assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
         }
 
@@ -110,6 +125,7 @@ mod tests {
     #[test]
     fn a_key_of_any_length_is_kept_as_far_as_it_fits() {
         let entry = Entry {
+            kind: Kind::Record,
             id: Uuid::nil(),
             received_at: Timestamp::default(),
             key: "ü".repeat(40_000),

@@ -145,6 +145,11 @@ impl Journal {
         self.shared.read(from)
     }
 
+    /// The newest block. `None` in an empty journal. Blocks, may read the disk.
+    pub fn last_block(&self) -> Result<Option<Block>, StoreError> {
+        self.shared.last_block()
+    }
+
     /// Blocks until the entry at `position` is durable; false when `timeout` was over first.
     pub fn wait_for(&self, position: Position, timeout: Duration) -> bool {
         self.shared.tail.wait_for(position, timeout)

@@ -12,7 +12,9 @@
 //! 7. [`publisher`]: from the journal to Kafka, in order, trimmed when acknowledged.
 //!
 //! [`answer`] is steps 2 to 6 for one request. [`verdicts`] fills step 3's memory from Kafka, which is the only way
-//! back: what a worker concludes of the records of step 7 arrives there. [`app`] starts and stops all of it.
+//! back: what a worker concludes of the records of step 7 arrives there. [`ledger`] says how far the sequence is, the
+//! same way as the records; [`instance`] listens to it for another receiver of the same name. [`app`] starts and stops
+//! all of it.
 //!
 //! What each promise rests on: the answer promise on steps 2 to 6 never waiting for Kafka, and for the disk only up
 //! to the deadline; the record promise on step 5 standing before step 6, and on step 7 trimming only what Kafka has.
@@ -22,9 +24,12 @@ mod app;
 mod budget;
 pub mod callback;
 mod config;
+mod consumer;
 pub mod decision;
 pub mod entry;
+mod instance;
 pub mod journal;
+mod ledger;
 pub mod loss;
 mod metrics;
 pub mod outcome;
@@ -38,3 +43,4 @@ mod verdicts;
 
 pub use app::{Receiver, Remaining, StartError};
 pub use config::{Config, Fallback, FallbackReply, StaleVerdicts, Tokens};
+pub use instance::Namesake;

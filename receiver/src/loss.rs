@@ -1,5 +1,6 @@
 //! Records that will never be in the topic: each is counted once, by reason, wherever it is lost.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -87,6 +88,13 @@ impl Losses {
             losses.0.clone(),
         );
         losses
+    }
+
+    /// What is lost so far, by the reasons there are.
+    pub fn so_far(&self) -> BTreeMap<String, u64> {
+        let counts = Loss::ALL.map(|reason| (reason, self.0.get_or_create(&Reason { reason }).get()));
+        let lost = counts.into_iter().filter(|(_, count)| *count > 0);
+        lost.map(|(reason, count)| (reason.name().to_owned(), count)).collect()
     }
 
     /// So many more are lost.

@@ -8,6 +8,9 @@
 //! taken) is replaced after a pause, for as long as it takes. A record that is over the broker's limit would stop all
 //! behind it, so it goes to `dead-letters`, whole or without its body, and is counted.
 //!
+//! An entry for the `ledger` is sent when all before it is acknowledged, so that it proves what it says; it never holds
+//! a record up, and one that Kafka refuses is left out and said aloud.
+//!
 //! Why librdkafka's own retries suffice in between: `message.timeout.ms=0` lets a message wait for ever, and
 //! idempotence keeps the order and lets nothing in twice while the client lives.
 
@@ -16,6 +19,7 @@ mod flight;
 mod follow;
 mod message;
 mod metrics;
+mod proofs;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

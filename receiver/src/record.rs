@@ -8,7 +8,7 @@ use portcullis_schema::{AppId, AuditRecord, Rung, Timestamp, Uuid, id};
 
 use crate::callback::{Callback, Query};
 use crate::decision::Decision;
-use crate::entry::Entry;
+use crate::entry::{Entry, Kind};
 use crate::outcome::Outcome;
 
 /// One start of a receiver. Gives every record its sequence number: a number that is given and not in the topic is a
@@ -37,6 +37,16 @@ impl Boot {
 
     pub(crate) fn id(&self) -> Uuid {
         self.0.boot
+    }
+
+    /// The instance's name.
+    pub(crate) fn receiver(&self) -> &str {
+        &self.0.receiver
+    }
+
+    /// The number that the next record gets.
+    pub(crate) fn numbers_given(&self) -> u64 {
+        self.0.next_seq.load(Ordering::Relaxed)
     }
 
     /// The next number. A record that is lost before the journal could refuse it takes one too, so that it is missed.
@@ -115,6 +125,7 @@ impl Boot {
 /// As the journal keeps it, less the number.
 pub(crate) fn encode(record: &AuditRecord) -> serde_json::Result<Unnumbered> {
     let entry = Entry {
+        kind: Kind::Record,
         id: record.id,
         received_at: record.received_at,
         key: record.key(),

@@ -4,7 +4,6 @@
 //! Every receiver reads every partition, so there is no group and nothing is committed. A thread of its own, because
 //! librdkafka's consumer blocks. While Kafka is away the thread waits and what is in memory holds.
 
-mod client;
 mod ends;
 mod snapshot;
 
@@ -26,9 +25,9 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use tracing::{error, info, warn};
 
 use crate::config::StaleVerdicts;
+use crate::consumer::{self, Quiet, is_passing};
 use crate::decision::{Decisions, Keeper, Kept};
 use crate::metrics::Metrics;
-use client::{Quiet, is_passing};
 use ends::Ends;
 use snapshot::Snapshot;
 
@@ -128,7 +127,7 @@ impl Reader {
 
     /// Reads until the process stops; an error is for trying again.
     fn follow(&mut self) -> Result<(), KafkaError> {
-        let consumer = client::new(&self.options.kafka)?;
+        let consumer = consumer::new(&self.options.kafka)?;
         let ends = self.assign(&consumer)?;
         let warm_before = self
             .options

@@ -43,6 +43,11 @@ impl Shared {
         }
     }
 
+    pub(super) fn last_block(&self) -> Result<Option<Block>, StoreError> {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        store.as_ref().ok_or(StoreError::Away)?.last_block()
+    }
+
     pub(super) fn read(&self, from: Position) -> Result<Option<Block>, StoreError> {
         match self.tail.find(from) {
             Found::Here(block) => Ok(Some(block)),

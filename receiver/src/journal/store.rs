@@ -164,6 +164,16 @@ impl Store {
         Ok(None)
     }
 
+    /// The newest block.
+    pub(super) fn last_block(&self) -> Result<Option<Block>, StoreError> {
+        let Some(guard) = self.blocks.range([0; KEY_BYTES]..=[u8::MAX; KEY_BYTES]).next_back() else {
+            return Ok(None);
+        };
+        let block_key = guard.key()?;
+        let (first, count) = parse_key(&block_key)?;
+        self.block(&block_key, first, count)
+    }
+
     fn block(&self, block_key: &[u8], first: Position, count: u32) -> Result<Option<Block>, StoreError> {
         let value = self.blocks.get(block_key)?;
         value

@@ -22,6 +22,8 @@ pub(super) enum Tag {
     DeadWhole(u64),
     /// That record as a dead letter, without its body.
     DeadBare(u64),
+    /// The ledger entry of the journal at this position.
+    Ledger(u64),
 }
 
 /// Tags as librdkafka carries them: the position and two bits. The journal would need 10,000 years to need these.
@@ -30,21 +32,24 @@ impl Tag {
     const BARE: usize = 1 << 63;
 
     pub(super) fn to_opaque(self) -> usize {
-        let (Self::Record(position) | Self::DeadWhole(position) | Self::DeadBare(position)) = self;
+        let (Self::Record(position) | Self::DeadWhole(position) | Self::DeadBare(position) | Self::Ledger(position)) =
+            self;
         let position = position as usize & !(Self::WHOLE | Self::BARE);
         match self {
             Self::Record(_) => position,
             Self::DeadWhole(_) => position | Self::WHOLE,
             Self::DeadBare(_) => position | Self::BARE,
+            Self::Ledger(_) => position | Self::WHOLE | Self::BARE,
         }
     }
 
     fn of_opaque(opaque: usize) -> Self {
         let position = (opaque & !(Self::WHOLE | Self::BARE)) as u64;
         match (opaque & Self::WHOLE != 0, opaque & Self::BARE != 0) {
-            (true, _) => Self::DeadWhole(position),
-            (_, true) => Self::DeadBare(position),
-            _ => Self::Record(position),
+            (false, false) => Self::Record(position),
+            (true, false) => Self::DeadWhole(position),
+            (false, true) => Self::DeadBare(position),
+            (true, true) => Self::Ledger(position),
         }
     }
 }
@@ -112,7 +117,8 @@ mod tests {
     #[test]
     fn a_tag_survives_the_way_through_librdkafka() {
         for position in [0, 1, 1 << 40] {
-            for tag in [Tag::Record(position), Tag::DeadWhole(position), Tag::DeadBare(position)] {
+            let dead = [Tag::DeadWhole(position), Tag::DeadBare(position)];
+            for tag in dead.into_iter().chain([Tag::Record(position), Tag::Ledger(position)]) {
                 assert_eq!(Tag::of_opaque(tag.to_opaque()), tag);
             }
         }

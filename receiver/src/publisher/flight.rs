@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::journal::Position;
 
@@ -55,6 +56,12 @@ impl Flight {
         let index = self.blocks.partition_point(|block| block.end <= position);
         let block = self.blocks.get(index).filter(|block| block.first <= position)?;
         Some(block.first)
+    }
+
+    /// The oldest block, and how many of its entries have no acknowledgement.
+    pub(super) fn front(&self) -> Option<(Range<Position>, usize)> {
+        let block = self.blocks.front()?;
+        Some((block.first..block.end, block.open))
     }
 
     /// Where the journal may be trimmed to, when a block at the front is done.

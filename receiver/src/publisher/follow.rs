@@ -9,8 +9,9 @@ use tracing::{error, info, warn};
 use super::client::{self, FLIGHT_BYTES_MAX, FLIGHT_RECORDS_MAX, Reports, Tag};
 use super::flight::Flight;
 use super::message;
+use super::proofs::Proofs;
 use super::{PublisherMetrics, Stop};
-use crate::entry::Entry;
+use crate::entry::{Entry, Kind};
 use crate::journal::{Block, Journal, Position};
 use crate::loss::Loss;
 
@@ -38,6 +39,9 @@ pub(super) struct Follower {
     /// The next position to hand over.
     next: Position,
     flight: Flight,
+    proofs: Proofs,
+    /// The ledger takes nothing at present.
+    ledger_refuses: bool,
     /// The journal cannot be read at present.
     journal_away: bool,
     progress: Progress,
@@ -74,6 +78,8 @@ impl Follower {
             source: format!("/receivers/{instance}"),
             next: journal.first_position(),
             flight: Flight::default(),
+            proofs: Proofs::default(),
+            ledger_refuses: false,
             journal_away: false,
             progress: Progress {
                 last: Instant::now(),
@@ -103,6 +109,7 @@ impl Follower {
             }
             self.metrics.failed(self.flight.records() as u64);
             self.next = self.flight.abandon().unwrap_or(self.next);
+            self.proofs.abandon();
             let (reason, backlog) = (reason(&failed), self.journal.backlog_records());
             error!(
                 reason,
@@ -198,6 +205,10 @@ impl Follower {
                 return Ok(());
             }
         };
+        if entry.kind == Kind::Ledger {
+            self.proofs.hold(position, entry);
+            return Ok(());
+        }
         let topic = &self.kafka.topics.callbacks;
         let record = BaseRecord::with_opaque_to(topic, Tag::Record(position).to_opaque())
             .key(&entry.key)
@@ -266,15 +277,55 @@ impl Follower {
                 (Tag::DeadBare(position), Err(error)) if is_too_large(&error) => {
                     self.bury_again(producer, position, &[])?;
                 }
+                (Tag::Ledger(position), report) => self.settle_proof(position, report),
                 (_, Err(error)) => return Err(Failed::Refused(error)),
             }
         }
+        self.send_proofs(producer);
         self.metrics.delivered(delivered);
         if let Some(end) = self.flight.landed() {
             self.journal.trim(end);
         }
         self.tell_progress(delivered > 0 || self.flight.is_empty());
         Ok(())
+    }
+
+    /// Sends the ledger entries whose turn has come.
+    fn send_proofs(&mut self, producer: &BaseProducer<Reports>) {
+        let now = Instant::now();
+        while let Some((block, open)) = self.flight.front()
+            && let Some((position, entry)) = self.proofs.next(&block, open, now)
+        {
+            let entry = BaseRecord::with_opaque_to(&self.kafka.topics.ledger, Tag::Ledger(position).to_opaque())
+                .key(&entry.key)
+                .payload(&entry.payload)
+                .timestamp(entry.received_at.as_millis())
+                .headers(message::ledger_headers());
+            if let Err((error, _)) = producer.send(entry) {
+                self.settle_proof(position, Err(error));
+            }
+        }
+        if let Some(position) = self.proofs.overdue(now) {
+            self.flight.settle(position);
+        }
+    }
+
+    /// A ledger entry is there or is left out: the next one proves as much, and no record may wait for it.
+    fn settle_proof(&mut self, position: Position, report: Result<(), KafkaError>) {
+        if self.proofs.settle(position) {
+            self.flight.settle(position);
+        }
+        let topic = &self.kafka.topics.ledger;
+        match report {
+            Ok(()) if std::mem::take(&mut self.ledger_refuses) => info!(topic, "Kafka takes ledger entries again"),
+            Ok(()) => {}
+            Err(error) if !std::mem::replace(&mut self.ledger_refuses, true) => error!(
+                topic,
+                %error,
+                "Kafka refuses ledger entries, nobody can prove what is missing: `portcullis topics check` tells whether the topic is there, else the right to write it is missing"
+            ),
+            Err(_) => {}
+        }
     }
 
     fn tell_progress(&mut self, progress: bool) {

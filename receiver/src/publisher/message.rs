@@ -22,6 +22,14 @@ pub(super) fn record_headers(entry: &Entry, source: &str) -> OwnedHeaders {
     .fold(OwnedHeaders::new_with_capacity(6), put)
 }
 
+/// A ledger entry's value says all else.
+pub(super) fn ledger_headers() -> OwnedHeaders {
+    put(
+        OwnedHeaders::new_with_capacity(1),
+        (headers::CONTENT_TYPE, headers::CONTENT_TYPE_VALUE),
+    )
+}
+
 /// The same, and where it was meant to go and why it did not.
 pub(super) fn dead_letter_headers(entry: &Entry, source: &str, topic: &str) -> OwnedHeaders {
     [

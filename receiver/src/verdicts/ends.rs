@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use portcullis_schema::kafka::Kafka;
 use rdkafka::consumer::Consumer;
 
-use super::client;
+use crate::consumer;
 
 /// Between two questions: what the lag is measured to.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Drop for Ends {
 /// With one client until it fails.
 fn ask_on(kafka: &Kafka, answers: &Mutex<Option<Asked>>, stopped: &AtomicBool) {
     let topic = &kafka.topics.verdicts;
-    let Ok(consumer) = client::new(kafka) else {
+    let Ok(consumer) = consumer::new(kafka) else {
         return;
     };
     while !stopped.load(Ordering::Relaxed) {

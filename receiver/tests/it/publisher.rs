@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use portcullis_receiver::entry::Entry;
+use portcullis_receiver::entry::{Entry, Kind};
 use portcullis_receiver::journal::Journal;
 use portcullis_receiver::loss::Losses;
 use portcullis_receiver::publisher::{Publisher, PublisherMetrics};
@@ -23,7 +23,7 @@ struct Cluster(MockCluster<'static, DefaultProducerContext>);
 impl Cluster {
     fn new() -> Self {
         let cluster = MockCluster::new(1).expect("cluster");
-        for topic in ["callbacks", "dead-letters"] {
+        for topic in ["callbacks", "dead-letters", "ledger"] {
             cluster.create_topic(topic, 1, 1).expect("topic");
         }
         Self(cluster)
@@ -71,6 +71,7 @@ impl Cluster {
 
 fn entry(number: u64) -> Entry {
     Entry {
+        kind: Kind::Record,
         id: Uuid::from_u128(u128::from(number)),
         received_at: Timestamp::from_micros(1_700_000_000_000_000 + number as i64 * 1_000),
         key: format!("1400000001/operator-{}", number % 7),
@@ -296,4 +297,36 @@ fn a_drain_says_what_remains_when_kafka_is_away() {
     let remaining = publishing.publisher.drain(Duration::from_millis(300));
 
     assert_eq!(remaining.records, 20);
+}
+
+#[test]
+fn a_ledger_entry_is_published_only_when_all_before_it_is_and_holds_nothing_up() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    let journal = scratch.open();
+    let ledger_entry = |number| Entry {
+        kind: Kind::Ledger,
+        ..entry(number)
+    };
+    cluster.0.partition_leader("callbacks", 0, None).expect("no leader");
+    for entry in [ledger_entry(0), entry(1), ledger_entry(2)] {
+        append_all(&journal, [entry.encode()]); // each a block of its own
+    }
+    let publishing = publish(&cluster.kafka(), &journal);
+    cluster.read_until("ledger", |messages| !messages.is_empty());
+
+    cluster.0.partition_leader("callbacks", 0, Some(1)).expect("a leader");
+    let proofs = cluster.read_until("ledger", |messages| messages.len() == 2);
+    assert_eq!(
+        cluster.read_until("callbacks", |messages| !messages.is_empty()).len(),
+        1
+    );
+    assert_eq!(proofs[1].payload(), Some(entry(2).payload.as_slice()));
+
+    // Refused for good, in the middle of records that Kafka takes.
+    cluster.refuse_produce(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 1);
+    append_all(&journal, [ledger_entry(3)].map(|entry| entry.encode()));
+    eventually("the refused entry is left out", || journal.backlog_records() == 0);
+    append_all(&journal, [entry(4).encode()]);
+    cluster.read_until("callbacks", |messages| messages.len() == 2);
+    assert_eq!(publishing.drain(&journal), 0);
 }

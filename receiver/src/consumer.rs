@@ -1,3 +1,5 @@
+//! The client for topics that a receiver reads whole, by itself.
+
 use portcullis_schema::kafka::Kafka;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -6,7 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::error::RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
 
 /// A consumer that is assigned its partitions and commits nothing.
-pub(super) fn new(kafka: &Kafka) -> Result<BaseConsumer<Quiet>, KafkaError> {
+pub(crate) fn new(kafka: &Kafka) -> Result<BaseConsumer<Quiet>, KafkaError> {
     let mut config = ClientConfig::new();
     // The first wake-up after silence, and the recovery after a fault, must not wait for the defaults of 1 s and 500 ms.
     config
@@ -19,7 +21,7 @@ pub(super) fn new(kafka: &Kafka) -> Result<BaseConsumer<Quiet>, KafkaError> {
     }
     config
         // `assign` asks for a group though none is used.
-        .set("group.id", "portcullis-verdicts-unused")
+        .set("group.id", "portcullis-receiver-unused")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
@@ -28,7 +30,7 @@ pub(super) fn new(kafka: &Kafka) -> Result<BaseConsumer<Quiet>, KafkaError> {
 }
 
 /// The client recovers from these by itself; what it cannot is met by a new one.
-pub(super) fn is_passing(error: &KafkaError) -> bool {
+pub(crate) fn is_passing(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut)
@@ -36,7 +38,7 @@ pub(super) fn is_passing(error: &KafkaError) -> bool {
 }
 
 /// librdkafka tells each trouble of each connection, again and again; what matters of it is told here, once.
-pub(super) struct Quiet;
+pub(crate) struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -44,7 +46,7 @@ impl ClientContext for Quiet {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "verdict reader's client");
+        tracing::debug!(%error, reason, "consumer");
     }
 }
 
