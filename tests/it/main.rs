@@ -5,6 +5,7 @@ mod abuse;
 mod answers;
 mod configuration;
 mod crash;
+mod ledger;
 mod local;
 mod malformed;
 mod metrics;
