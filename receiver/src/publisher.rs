@@ -2,7 +2,9 @@
 //!
 //! One thread follows the journal and hands its entries to librdkafka, which batches and sends them. What is handed
 //! over stays in the journal until it is acknowledged, so the publisher may give up a client at any time and go on with
-//! a new one from the first record that is not acknowledged; a record may then be there twice, with the same id.
+//! a new one from the first record that is not acknowledged. What the old client, or the process before a crash, had
+//! published all the same is found at the end of the topic and not sent again; `tail.rs` says when a record may be
+//! there twice nevertheless, with the same id.
 //!
 //! It never gives up a record. A client that fails for good (a fatal error, a topic that is gone, a right that was
 //! taken) is replaced after a pause, for as long as it takes. A record that is over the broker's limit would stop all
@@ -15,11 +17,14 @@
 //! idempotence keeps the order and lets nothing in twice while the client lives.
 
 mod client;
+mod failed;
 mod flight;
 mod follow;
+mod health;
 mod message;
 mod metrics;
 mod proofs;
+mod tail;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

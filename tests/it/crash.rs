@@ -40,7 +40,7 @@ fn what_was_answered_before_a_receiver_was_killed_is_published_and_no_verdict_is
     let mut answered = Vec::new();
     let mut receiver = receiver;
     for boot in 0..2 {
-        answered.extend(answered_until_killed(&site, receiver, boot));
+        answered.extend(answered_until_killed(&site, receiver, boot, 400));
         receiver = site.receiver().ready();
         let mut caller = site.caller();
         for callback in &denied {
@@ -65,6 +65,30 @@ fn what_was_answered_before_a_receiver_was_killed_is_published_and_no_verdict_is
         let missing = highest + 1 - sequence.len() as u64;
         assert_eq!(missing, 0, "boot {number}: {missing} of {highest} are missing");
     }
+}
+
+#[test]
+fn a_start_after_a_kill_sends_only_what_is_not_in_the_topic() {
+    const KILLS: usize = 5;
+    const ANSWERED_EACH: usize = 1_000;
+    let site = Site::at(Kafka::start());
+    let mut receiver = site.receiver().ready();
+    for boot in 0..KILLS {
+        answered_until_killed(&site, receiver, boot, ANSWERED_EACH);
+        receiver = site.receiver().ready();
+    }
+    receiver.stop();
+
+    let mut topic = Topic::of(&site.kafka, &site.kafka.topics.callbacks);
+    let kept = topic.read_to_end();
+    let distinct: BTreeSet<Uuid> = records(kept).map(|record| record.id).collect();
+    let repeats = kept.len() - distinct.len();
+    assert!(distinct.len() >= KILLS * ANSWERED_EACH, "{} records", distinct.len());
+    assert!(
+        repeats * 1_000 < distinct.len(),
+        "{repeats} of {} are there twice",
+        distinct.len()
+    );
 }
 
 #[test]
@@ -124,9 +148,8 @@ fn the_abuser_is_found_once_though_workers_are_killed_around_it() {
 }
 
 /// Several callers post until the receiver is killed in the middle of it; the names of the callbacks that were
-/// answered.
-fn answered_until_killed(site: &Site, receiver: Process, boot: usize) -> Vec<String> {
-    const ENOUGH: usize = 400;
+/// answered, at least `enough` of them.
+fn answered_until_killed(site: &Site, receiver: Process, boot: usize, enough: usize) -> Vec<String> {
     let count = AtomicUsize::new(0);
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -150,7 +173,7 @@ fn answered_until_killed(site: &Site, receiver: Process, boot: usize) -> Vec<Str
             })
             .collect();
         wait_until("enough is answered", PATIENCE, || {
-            count.load(Ordering::Relaxed) >= ENOUGH
+            count.load(Ordering::Relaxed) >= enough
         });
         receiver.kill();
         ended.store(true, Ordering::Relaxed);

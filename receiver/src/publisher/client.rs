@@ -56,11 +56,19 @@ impl Tag {
 
 /// Collects the delivery reports; whoever polls takes them. Bounded by what is in flight.
 #[derive(Default)]
-pub(super) struct Reports(Mutex<Vec<(Tag, Result<(), KafkaError>)>>);
+pub(super) struct Reports {
+    reports: Mutex<Vec<(Tag, Result<(), KafkaError>)>>,
+    heard: Mutex<Option<String>>,
+}
 
 impl Reports {
     pub(super) fn take(&self) -> Vec<(Tag, Result<(), KafkaError>)> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The latest trouble with a connection, whether it has passed or not.
+    pub(super) fn heard(&self) -> Option<String> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -69,9 +77,10 @@ impl ClientContext for Reports {
         tracing::debug!(?level, facility, message, "librdkafka");
     }
 
-    /// Passing troubles of connections: the client goes on by itself, the backlog shows them.
+    /// Passing troubles of connections: the client goes on by itself. Told when nothing is acknowledged for long.
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "publisher's client");
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
 }
 
@@ -80,7 +89,7 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         let outcome = result.as_ref().map(|_| ()).map_err(|(error, _)| error.clone());
-        let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         reports.push((Tag::of_opaque(opaque), outcome));
     }
 }

@@ -7,9 +7,12 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tracing::{error, info, warn};
 
 use super::client::{self, FLIGHT_BYTES_MAX, FLIGHT_RECORDS_MAX, Reports, Tag};
+use super::failed::Failed;
 use super::flight::Flight;
+use super::health::Health;
 use super::message;
 use super::proofs::Proofs;
+use super::tail::{Stopped, Tail};
 use super::{PublisherMetrics, Stop};
 use crate::entry::{Entry, Kind};
 use crate::journal::{Block, Journal, Position};
@@ -24,8 +27,6 @@ const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// After this time a client counts as good, and the next failure as a first one.
 const GOOD_AFTER: Duration = Duration::from_secs(60);
-/// Without an acknowledgement for that long, Kafka is said to be away: a leader change takes a second or two.
-const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// How often a client is asked whether it failed for good, which no report may say when nothing is in flight.
 const FATAL_CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -42,28 +43,12 @@ pub(super) struct Follower {
     proofs: Proofs,
     /// The ledger takes nothing at present.
     ledger_refuses: bool,
+    /// What lies before was handed over, by this client or an old one, or by a former start as far as is known.
+    handed_over: Position,
+    tail: Tail,
     /// The journal cannot be read at present.
     journal_away: bool,
-    progress: Progress,
-}
-
-/// Whether acknowledgements come, to be said when it changes and not for each record.
-struct Progress {
-    last: Instant,
-    stalled: bool,
-}
-
-/// Why a client is given up.
-#[derive(Debug, thiserror::Error)]
-enum Failed {
-    #[error("client cannot be made")]
-    Client(#[source] KafkaError),
-    #[error("client failed for good: {1}")]
-    Fatal(RDKafkaErrorCode, String),
-    #[error("record was not taken")]
-    Refused(#[source] KafkaError),
-    #[error("a record that Kafka refuses cannot be read again at present")]
-    Away,
+    health: Health,
 }
 
 impl Follower {
@@ -80,11 +65,10 @@ impl Follower {
             flight: Flight::default(),
             proofs: Proofs::default(),
             ledger_refuses: false,
+            handed_over: journal.next_position(),
+            tail: Tail::new(kafka.clone()),
             journal_away: false,
-            progress: Progress {
-                last: Instant::now(),
-                stalled: false,
-            },
+            health: Health::new(kafka.clone()),
             kafka,
             journal,
             metrics,
@@ -99,7 +83,7 @@ impl Follower {
         if backlog > 0 {
             info!(backlog, "publishing what the former start left");
         }
-        loop {
+        while self.compare().is_ok() {
             let began = Instant::now();
             let Err(failed) = self.follow() else {
                 return;
@@ -108,15 +92,10 @@ impl Follower {
                 pause = PAUSE_FIRST;
             }
             self.metrics.failed(self.flight.records() as u64);
+            self.handed_over = self.handed_over.max(self.next);
             self.next = self.flight.abandon().unwrap_or(self.next);
             self.proofs.abandon();
-            let (reason, backlog) = (reason(&failed), self.journal.backlog_records());
-            error!(
-                reason,
-                backlog,
-                ?pause,
-                "publishing failed, what is not acknowledged is sent again"
-            );
+            self.health.failed(&failed, self.journal.backlog_records());
             let resume = Instant::now() + pause;
             while Instant::now() < resume {
                 if self.stop.is_due(false) {
@@ -126,6 +105,25 @@ impl Follower {
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// Finds out what an old client or a former start has published without seeing its acknowledgement.
+    fn compare(&mut self) -> Result<(), Stopped> {
+        let Self {
+            tail,
+            journal,
+            metrics,
+            health,
+            stop,
+            ..
+        } = self;
+        let mut goes_on = || {
+            let backlog = journal.backlog_records();
+            metrics.backlog(backlog);
+            health.waits(backlog, None);
+            !stop.is_due(false)
+        };
+        tail.compare(journal, self.next..self.handed_over, &mut goes_on)
     }
 
     /// With one client until it fails or all is done and the stop is asked for.
@@ -209,6 +207,11 @@ impl Follower {
             self.proofs.hold(position, entry);
             return Ok(());
         }
+        if self.tail.takes(&entry.id) {
+            self.metrics.found();
+            self.flight.settle(position);
+            return Ok(());
+        }
         let topic = &self.kafka.topics.callbacks;
         let record = BaseRecord::with_opaque_to(topic, Tag::Record(position).to_opaque())
             .key(&entry.key)
@@ -217,7 +220,7 @@ impl Follower {
             .headers(message::record_headers(&entry, &self.source));
         match send(producer, record) {
             Err(error) if is_too_large(&error) => self.bury(producer, position, &entry, &[Form::Whole, Form::Bare]),
-            sent => sent.map_err(Failed::Refused),
+            sent => sent.map_err(|source| refused(topic, source)),
         }
     }
 
@@ -245,7 +248,7 @@ impl Follower {
                 .headers(message::dead_letter_headers(entry, &self.source, &topics.callbacks));
             match send(producer, letter) {
                 Err(error) if is_too_large(&error) => {}
-                sent => return sent.map_err(Failed::Refused),
+                sent => return sent.map_err(|source| refused(&topics.dead_letters, source)),
             }
         }
         error!(position, id = %entry.id, bytes = entry.payload.len(), "record is too large even for dead-letters, lost");
@@ -257,7 +260,9 @@ impl Follower {
     /// Takes the delivery reports, and trims what is acknowledged.
     fn settle(&mut self, producer: &BaseProducer<Reports>) -> Result<(), Failed> {
         let mut delivered = 0;
+        let mut acknowledged = false;
         for (tag, report) in producer.context().take() {
+            acknowledged |= report.is_ok();
             match (tag, report) {
                 (Tag::Record(position), Ok(())) => {
                     delivered += 1;
@@ -278,7 +283,8 @@ impl Follower {
                     self.bury_again(producer, position, &[])?;
                 }
                 (Tag::Ledger(position), report) => self.settle_proof(position, report),
-                (_, Err(error)) => return Err(Failed::Refused(error)),
+                (Tag::Record(_), Err(error)) => return Err(refused(&self.kafka.topics.callbacks, error)),
+                (_, Err(error)) => return Err(refused(&self.kafka.topics.dead_letters, error)),
             }
         }
         self.send_proofs(producer);
@@ -286,7 +292,7 @@ impl Follower {
         if let Some(end) = self.flight.landed() {
             self.journal.trim(end);
         }
-        self.tell_progress(delivered > 0 || self.flight.is_empty());
+        self.tell_health(acknowledged, producer);
         Ok(())
     }
 
@@ -328,19 +334,14 @@ impl Follower {
         }
     }
 
-    fn tell_progress(&mut self, progress: bool) {
-        let (bootstrap, backlog) = (&self.kafka.bootstrap, self.journal.backlog_records());
-        if progress {
-            self.progress.last = Instant::now();
-            if std::mem::take(&mut self.progress.stalled) {
-                info!(bootstrap, backlog, "Kafka acknowledges again");
-            }
-        } else if !self.progress.stalled && self.progress.last.elapsed() > STALLED_AFTER {
-            self.progress.stalled = true;
-            warn!(
-                bootstrap,
-                backlog, "Kafka acknowledges nothing, records wait in the journal"
-            );
+    fn tell_health(&mut self, acknowledged: bool, producer: &BaseProducer<Reports>) {
+        let backlog = self.journal.backlog_records();
+        if acknowledged || (backlog == 0 && self.flight.is_empty()) {
+            self.health.is_well(backlog);
+        } else if self.flight.is_empty() {
+            self.health.is_idle();
+        } else {
+            self.health.waits(backlog, producer.context().heard());
         }
     }
 
@@ -424,10 +425,7 @@ fn is_too_large(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
-fn reason(failed: &Failed) -> String {
-    use std::error::Error;
-    match failed.source() {
-        Some(source) => format!("{failed}: {source}"),
-        None => failed.to_string(),
-    }
+fn refused(topic: &str, source: KafkaError) -> Failed {
+    let topic = topic.to_owned();
+    Failed::Refused { topic, source }
 }

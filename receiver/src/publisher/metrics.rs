@@ -29,7 +29,7 @@ impl PublisherMetrics {
         };
         registry.register(
             "receiver_published",
-            "Records by how their way to Kafka ended; failed ones are sent again",
+            "Records by how their way to Kafka ended; failed ones are sent again, found ones were there already",
             metrics.published.clone(),
         );
         registry.register(
@@ -46,6 +46,11 @@ impl PublisherMetrics {
 
     pub(super) fn failed(&self, records: u64) {
         self.published(records, "failed");
+    }
+
+    /// A record that an old client or a former start has published without knowing it.
+    pub(super) fn found(&self) {
+        self.published(1, "found");
     }
 
     pub(super) fn dead_letter(&self) {

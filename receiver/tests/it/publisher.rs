@@ -200,6 +200,68 @@ fn a_backlog_of_the_former_start_is_published() {
 }
 
 #[test]
+fn what_a_crash_left_in_the_journal_and_in_the_topic_is_not_sent_again() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    let journal = scratch.open();
+    append(&journal, 0..200);
+    // Nothing of it is acknowledged here, and all of it in the topic.
+    let crashed = scratch.crash();
+    assert_eq!(publish(&cluster.kafka(), &journal).drain(&journal), 0);
+
+    let journal = crashed.open();
+    append(&journal, 200..250);
+    let publishing = publish(&cluster.kafka(), &journal);
+
+    eventually("all is acknowledged", || journal.backlog_records() == 0);
+    let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 250);
+    assert_eq!(distinct_ids(&messages), ids(0..250));
+    assert_eq!(messages.len(), 250, "some are there twice");
+    let metrics = publishing.metrics();
+    for counted in ["outcome=\"found\"} 200", "outcome=\"delivered\"} 50"] {
+        assert!(metrics.contains(counted), "{counted}: {metrics}");
+    }
+    assert_eq!(publishing.drain(&journal), 0);
+}
+
+#[test]
+fn a_topic_that_may_not_be_read_holds_nothing_up() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    let journal = scratch.open();
+    append(&journal, 0..20);
+    let crashed = scratch.crash();
+    assert_eq!(publish(&cluster.kafka(), &journal).drain(&journal), 0);
+
+    let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    cluster.0.request_errors(RDKafkaApiKey::Fetch, &[forbidden; 100]);
+    let journal = crashed.open();
+    append(&journal, 20..30);
+    let publishing = publish(&cluster.kafka(), &journal);
+
+    eventually("all is acknowledged", || journal.backlog_records() == 0);
+    cluster.0.clear_request_errors(RDKafkaApiKey::Fetch);
+    let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 30);
+    assert_eq!(messages.len(), 50, "those that could not be found are there twice");
+    assert_eq!(publishing.drain(&journal), 0);
+}
+
+#[test]
+fn a_drain_ends_though_what_the_former_start_left_cannot_be_compared() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    cluster.0.broker_down(1).expect("down");
+    let journal = scratch.open();
+    append(&journal, 0..20);
+    let publishing = publish(&cluster.kafka(), &journal);
+    eventually("the backlog is shown", || {
+        publishing.metrics().contains("receiver_backlog_records 20")
+    });
+    journal.seal();
+
+    let remaining = publishing.publisher.drain(Duration::from_millis(300));
+
+    assert_eq!(remaining.records, 20);
+}
+
+#[test]
 fn a_refused_batch_is_sent_again_until_it_is_taken() {
     let (cluster, scratch) = (Cluster::new(), Scratch::new());
     let journal = scratch.open();

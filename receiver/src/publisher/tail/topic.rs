@@ -1,0 +1,150 @@
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
+
+use portcullis_schema::kafka::Kafka;
+use portcullis_schema::{Timestamp, Uuid, headers};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode::{TopicAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::{Message, Offset, TopicPartitionList};
+use tracing::debug;
+
+use super::{GoesOn, NAP, Sought, Unread};
+use crate::consumer::{self, Quiet};
+
+/// How long the broker may take to answer one question.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// The whole of the reading: some hundred thousand messages. Ours come first, so most are found by then even where
+/// others have written far more since.
+const READ_MAX: Duration = Duration::from_secs(5);
+/// Without a message for that long the broker stands still, or a leader is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// So many messages at the end of a partition are read whatever their timestamps say: a broker that stamps by its own
+/// clock may be behind this one. With 12 partitions, 10 MB.
+const LAST_ALWAYS: i64 = 1_000;
+
+/// Moves the ids that are in the topic from `sought` to `present`.
+pub(super) fn read(
+    kafka: &Kafka,
+    topic: &str,
+    sought: &mut Sought,
+    present: &mut HashSet<Uuid>,
+    goes_on: GoesOn<'_>,
+) -> Result<(), Unread> {
+    let consumer = consumer::new(kafka).map_err(Unread::Failed)?;
+    let partitions = partitions(&consumer, topic)?;
+    let mut ends = assign(&consumer, topic, partitions, sought.least, goes_on)?;
+    let began = Instant::now();
+    let (mut heard, mut asked) = (began, began);
+    while !ends.is_empty() && !sought.ids.is_empty() {
+        if asked.elapsed() >= NAP {
+            asked = Instant::now();
+            if !goes_on() {
+                return Err(Unread::Stopped);
+            }
+        }
+        if began.elapsed() > READ_MAX {
+            return Err(Unread::TooLong);
+        }
+        match consumer.poll(NAP) {
+            Some(Ok(message)) => {
+                heard = Instant::now();
+                if let Some(id) = id_of(&message).filter(|id| sought.ids.remove(id)) {
+                    present.insert(id);
+                }
+                if ends
+                    .get(&message.partition())
+                    .is_some_and(|end| message.offset() + 1 >= *end)
+                {
+                    ends.remove(&message.partition());
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ends.remove(&partition)),
+            Some(Err(error)) if is_forbidden(&error) => return Err(Unread::Forbidden(error)),
+            Some(Err(error)) => debug!(%error, topic, "comparing"),
+            None if heard.elapsed() > SILENCE_MAX => return Err(Unread::Silent),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// How many the topic has, none where it does not exist. The first question: without an answer, Kafka is away.
+fn partitions(consumer: &BaseConsumer<Quiet>, topic: &str) -> Result<i32, Unread> {
+    let metadata = consumer
+        .fetch_metadata(Some(topic), ASK_TIMEOUT)
+        .map_err(Unread::Away)?;
+    let Some(described) = metadata.topics().first() else {
+        return Ok(0);
+    };
+    let error: Option<RDKafkaErrorCode> = described.error().map(Into::into);
+    match error.map(KafkaError::MetadataFetch) {
+        None => Ok(i32::try_from(described.partitions().len()).unwrap_or(i32::MAX)),
+        Some(KafkaError::MetadataFetch(UnknownTopic | UnknownTopicOrPartition)) => Ok(0),
+        Some(error) => Err(failed(error)),
+    }
+}
+
+/// From where a record of ours may lie. Gives the end of each partition that is not empty from there on.
+fn assign(
+    consumer: &BaseConsumer<Quiet>,
+    topic: &str,
+    partitions: i32,
+    least: Timestamp,
+    goes_on: GoesOn<'_>,
+) -> Result<BTreeMap<i32, i64>, Unread> {
+    let mut ends = BTreeMap::new();
+    if partitions == 0 {
+        return Ok(ends);
+    }
+    let mut times = TopicPartitionList::new();
+    for partition in 0..partitions {
+        let time = Offset::Offset(least.as_millis());
+        times.add_partition_offset(topic, partition, time).map_err(failed)?;
+    }
+    let starts = consumer.offsets_for_times(times, ASK_TIMEOUT).map_err(failed)?;
+    let mut assignment = TopicPartitionList::new();
+    for start in starts.elements() {
+        if !goes_on() {
+            return Err(Unread::Stopped);
+        }
+        start.error().map_err(failed)?;
+        let partition = start.partition();
+        let (low, end) = consumer
+            .fetch_watermarks(topic, partition, ASK_TIMEOUT)
+            .map_err(failed)?;
+        let last = (end - LAST_ALWAYS).max(low);
+        let from = match start.offset() {
+            Offset::Offset(offset) => offset.min(last),
+            // No message is as late.
+            _ => last,
+        };
+        if from < end {
+            let from = Offset::Offset(from);
+            assignment
+                .add_partition_offset(topic, partition, from)
+                .map_err(failed)?;
+            ends.insert(partition, end);
+        }
+    }
+    consumer.assign(&assignment).map_err(failed)?;
+    Ok(ends)
+}
+
+fn failed(error: KafkaError) -> Unread {
+    if is_forbidden(&error) {
+        Unread::Forbidden(error)
+    } else {
+        Unread::Failed(error)
+    }
+}
+
+fn is_forbidden(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(TopicAuthorizationFailed)
+}
+
+fn id_of(message: &BorrowedMessage<'_>) -> Option<Uuid> {
+    let header = message.headers()?.iter().find(|header| header.key == headers::ID)?;
+    Uuid::try_parse_ascii(header.value?).ok()
+}
