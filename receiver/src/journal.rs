@@ -201,9 +201,10 @@ impl Journal {
         self.shared.queue.seal();
     }
 
-    /// Whether entries wait to be written; those that the writer has in hand do not count.
+    /// Whether entries wait to be written or are being written. Asked before [`Journal::next_position`], it leaves none
+    /// in between.
     pub fn has_waiting(&self) -> bool {
-        !self.shared.queue.is_empty()
+        self.shared.queue.has_unwritten()
     }
 
     /// Refuses further entries, writes what waits, joins the writer. Blocks; the second call has nothing to do.

@@ -28,6 +28,8 @@ pub(super) struct Queue {
 struct Inner {
     waiting: VecDeque<Waiting>,
     bytes: usize,
+    /// The writer has taken a block, and readers cannot see it yet.
+    in_hand: bool,
     trim_before: Position,
     sealed: bool,
     closing: bool,
@@ -94,8 +96,15 @@ impl Queue {
         self.lock().sealed = true;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.lock().waiting.is_empty()
+    /// Whether entries wait, or are in the writer's hand.
+    pub(super) fn has_unwritten(&self) -> bool {
+        let inner = self.lock();
+        inner.in_hand || !inner.waiting.is_empty()
+    }
+
+    /// What the writer took last can be read now, or is given up.
+    pub(super) fn written(&self) {
+        self.lock().in_hand = false;
     }
 
     pub(super) fn close(&self) {
@@ -155,6 +164,7 @@ impl Inner {
             entries.extend(self.waiting.pop_front());
         }
         self.bytes -= bytes;
+        self.in_hand |= !entries.is_empty();
         entries
     }
 }

@@ -172,6 +172,7 @@ impl Writer {
         debug_assert_eq!(block.first(), self.next, "positions are dense");
         self.next = block.end();
         self.shared.tail.advance(self.first, Some(block.clone()));
+        self.shared.queue.written();
         for ((position, _), entry) in block.entries().zip(waiting) {
             self.shared
                 .metrics
@@ -262,6 +263,7 @@ impl Writer {
                 .collect(Wants::Entries, self.trim_before, Duration::ZERO)
                 .entries;
         }
+        self.shared.queue.written();
         tracing::error!(
             lost,
             "journal is closed while it cannot be written: these records are lost"

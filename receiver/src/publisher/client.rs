@@ -1,11 +1,12 @@
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use portcullis_schema::kafka::Kafka;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 /// Records handed over and not acknowledged, at most. At 50,000 a second and 5 ms to acknowledge, 250 are under way;
 /// the rest is room for a leader change without an idle network afterwards.
@@ -18,6 +19,8 @@ pub(super) const FLIGHT_BYTES_MAX: usize = 16 << 20;
 pub(super) enum Tag {
     /// The record of the journal at this position.
     Record(u64),
+    /// That record in a batch of its own.
+    Alone(u64),
     /// That record as a dead letter, whole.
     DeadWhole(u64),
     /// That record as a dead letter, without its body.
@@ -26,48 +29,139 @@ pub(super) enum Tag {
     Ledger(u64),
 }
 
-/// Tags as librdkafka carries them: the position and two bits. The journal would need 10,000 years to need these.
+/// Tags as librdkafka carries them: three bits and the position. The journal would need 10,000 years to need these.
 impl Tag {
-    const WHOLE: usize = 1 << 62;
-    const BARE: usize = 1 << 63;
+    const KIND: u32 = 61;
 
-    pub(super) fn to_opaque(self) -> usize {
-        let (Self::Record(position) | Self::DeadWhole(position) | Self::DeadBare(position) | Self::Ledger(position)) =
-            self;
-        let position = position as usize & !(Self::WHOLE | Self::BARE);
+    pub(super) fn position(self) -> u64 {
         match self {
-            Self::Record(_) => position,
-            Self::DeadWhole(_) => position | Self::WHOLE,
-            Self::DeadBare(_) => position | Self::BARE,
-            Self::Ledger(_) => position | Self::WHOLE | Self::BARE,
+            Self::Record(position)
+            | Self::Alone(position)
+            | Self::DeadWhole(position)
+            | Self::DeadBare(position)
+            | Self::Ledger(position) => position,
         }
     }
 
+    pub(super) fn to_opaque(self) -> usize {
+        let kind = match self {
+            Self::Record(_) => 0,
+            Self::Alone(_) => 1,
+            Self::DeadWhole(_) => 2,
+            Self::DeadBare(_) => 3,
+            Self::Ledger(_) => 4,
+        };
+        (kind << Self::KIND) | (self.position() as usize & ((1 << Self::KIND) - 1))
+    }
+
     fn of_opaque(opaque: usize) -> Self {
-        let position = (opaque & !(Self::WHOLE | Self::BARE)) as u64;
-        match (opaque & Self::WHOLE != 0, opaque & Self::BARE != 0) {
-            (false, false) => Self::Record(position),
-            (true, false) => Self::DeadWhole(position),
-            (false, true) => Self::DeadBare(position),
-            (true, true) => Self::Ledger(position),
+        let position = (opaque & ((1 << Self::KIND) - 1)) as u64;
+        match opaque >> Self::KIND {
+            0 => Self::Record(position),
+            1 => Self::Alone(position),
+            2 => Self::DeadWhole(position),
+            3 => Self::DeadBare(position),
+            _ => Self::Ledger(position),
+        }
+    }
+}
+
+/// What the publisher hands its messages to: a producer, and a second one for messages that must not share a batch.
+/// librdkafka fails a batch over the broker's limit as a whole and never splits it, so only a message that was sent
+/// alone is known to be too large itself.
+pub(super) struct Client {
+    kafka: Kafka,
+    together: BaseProducer<Reports>,
+    alone: Option<BaseProducer<Reports>>,
+}
+
+/// A message, its tag inside.
+pub(super) type Outgoing<'message> = BaseRecord<'message, String, Vec<u8>, usize>;
+
+impl Client {
+    pub(super) fn new(kafka: &Kafka) -> KafkaResult<Self> {
+        Ok(Self {
+            kafka: kafka.clone(),
+            together: producer(config(kafka))?,
+            alone: None,
+        })
+    }
+
+    pub(super) fn send(&self, message: Outgoing<'_>) -> KafkaResult<()> {
+        hand_over(&self.together, message)
+    }
+
+    /// In a batch of its own.
+    pub(super) fn send_alone(&mut self, message: Outgoing<'_>) -> KafkaResult<()> {
+        let producer = match self.alone.take() {
+            Some(producer) => producer,
+            None => {
+                let mut config = config(&self.kafka);
+                config.set("batch.num.messages", "1").set("linger.ms", "0");
+                producer(config)?
+            }
+        };
+        hand_over(self.alone.insert(producer), message)
+    }
+
+    pub(super) fn poll(&self, timeout: Duration) {
+        if let Some(alone) = &self.alone {
+            alone.poll(Duration::ZERO);
+        }
+        self.together.poll(timeout);
+    }
+
+    pub(super) fn take_reports(&self) -> Vec<(Tag, Result<(), KafkaError>)> {
+        let mut reports = self.together.context().take();
+        if let Some(alone) = &self.alone {
+            reports.append(&mut alone.context().take());
+        }
+        reports
+    }
+
+    /// The latest trouble with a connection, whether it has passed or not.
+    pub(super) fn heard(&self) -> Option<String> {
+        self.together.context().heard()
+    }
+
+    /// Why it works no more; no report may say so when nothing is in flight.
+    pub(super) fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        let alone = self.alone.as_ref().map(Producer::client);
+        let mut clients = std::iter::once(self.together.client()).chain(alone);
+        clients.find_map(|client| client.fatal_error())
+    }
+}
+
+/// However long the producer's own queue is full: it is larger than the flight, so it is full only while what an old
+/// client left is being given up.
+fn hand_over(producer: &BaseProducer<Reports>, mut message: Outgoing<'_>) -> KafkaResult<()> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        match producer.send(message) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < patience => {
+                message = back;
+                producer.poll(Duration::from_millis(5));
+            }
+            Err((error, _)) => return Err(error),
         }
     }
 }
 
 /// Collects the delivery reports; whoever polls takes them. Bounded by what is in flight.
 #[derive(Default)]
-pub(super) struct Reports {
+struct Reports {
     reports: Mutex<Vec<(Tag, Result<(), KafkaError>)>>,
     heard: Mutex<Option<String>>,
 }
 
 impl Reports {
-    pub(super) fn take(&self) -> Vec<(Tag, Result<(), KafkaError>)> {
+    fn take(&self) -> Vec<(Tag, Result<(), KafkaError>)> {
         std::mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The latest trouble with a connection, whether it has passed or not.
-    pub(super) fn heard(&self) -> Option<String> {
+    fn heard(&self) -> Option<String> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -94,8 +188,8 @@ impl ProducerContext for Reports {
     }
 }
 
-/// A new client. What the operator sets comes first and what the promises rest on last.
-pub(super) fn new(kafka: &Kafka) -> KafkaResult<BaseProducer<Reports>> {
+/// What the operator sets comes first and what the promises rest on last.
+fn config(kafka: &Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("compression.type", "lz4")
@@ -116,6 +210,10 @@ pub(super) fn new(kafka: &Kafka) -> KafkaResult<BaseProducer<Reports>> {
         .set("allow.auto.create.topics", "false")
         .set("queue.buffering.max.messages", (2 * FLIGHT_RECORDS_MAX).to_string())
         .set("queue.buffering.max.kbytes", (4 * (FLIGHT_BYTES_MAX >> 10)).to_string());
+    config
+}
+
+fn producer(config: ClientConfig) -> KafkaResult<BaseProducer<Reports>> {
     config.create_with_context(Reports::default())
 }
 
@@ -126,8 +224,8 @@ mod tests {
     #[test]
     fn a_tag_survives_the_way_through_librdkafka() {
         for position in [0, 1, 1 << 40] {
-            let dead = [Tag::DeadWhole(position), Tag::DeadBare(position)];
-            for tag in dead.into_iter().chain([Tag::Record(position), Tag::Ledger(position)]) {
+            let tags = [Tag::Record, Tag::Alone, Tag::DeadWhole, Tag::DeadBare, Tag::Ledger];
+            for tag in tags.map(|tag| tag(position)) {
                 assert_eq!(Tag::of_opaque(tag.to_opaque()), tag);
             }
         }

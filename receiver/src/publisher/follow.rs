@@ -1,12 +1,14 @@
+mod sending;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_schema::kafka::Kafka;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use tracing::{error, info, warn};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::BaseRecord;
+use tracing::{error, info};
 
-use super::client::{self, FLIGHT_BYTES_MAX, FLIGHT_RECORDS_MAX, Reports, Tag};
+use super::client::{Client, FLIGHT_BYTES_MAX, FLIGHT_RECORDS_MAX, Tag};
 use super::failed::Failed;
 use super::flight::Flight;
 use super::health::Health;
@@ -17,6 +19,7 @@ use super::{PublisherMetrics, Stop};
 use crate::entry::{Entry, Kind};
 use crate::journal::{Block, Journal, Position};
 use crate::loss::Loss;
+use sending::is_too_large;
 
 /// How long the thread waits for the journal while acknowledgements are awaited: the delay of a trim.
 const AWAIT_ACKNOWLEDGED: Duration = Duration::from_millis(5);
@@ -128,28 +131,28 @@ impl Follower {
 
     /// With one client until it fails or all is done and the stop is asked for.
     fn follow(&mut self) -> Result<(), Failed> {
-        let producer = client::new(&self.kafka).map_err(Failed::Client)?;
+        let mut client = Client::new(&self.kafka).map_err(Failed::Client)?;
         let mut fatal_checked = Instant::now();
         loop {
-            self.hand_over(&producer)?;
-            producer.poll(Duration::ZERO);
-            self.settle(&producer)?;
+            self.hand_over(&mut client)?;
+            client.poll(Duration::ZERO);
+            self.settle(&mut client)?;
             self.metrics.backlog(self.journal.backlog_records());
             if self.stop.is_due(self.is_done()) {
                 return Ok(());
             }
             if fatal_checked.elapsed() >= FATAL_CHECK_EVERY {
                 fatal_checked = Instant::now();
-                if let Some((code, text)) = producer.client().fatal_error() {
+                if let Some((code, text)) = client.fatal_error() {
                     return Err(Failed::Fatal(code, text));
                 }
             }
-            self.wait(&producer);
+            self.wait(&client);
         }
     }
 
     /// Hands over all that the journal has, as far as the bounds of the flight allow.
-    fn hand_over(&mut self, producer: &BaseProducer<Reports>) -> Result<(), Failed> {
+    fn hand_over(&mut self, client: &mut Client) -> Result<(), Failed> {
         while self.has_room() {
             let end = self.journal.next_position();
             let block = match self.journal.read(self.next) {
@@ -168,7 +171,7 @@ impl Follower {
             let bytes = block.entries().map(|(_, entry)| entry.len()).sum();
             self.flight.add(block.first(), block.end(), bytes);
             for (position, entry) in block.entries() {
-                self.hand_over_entry(producer, position, entry)?;
+                self.hand_over_entry(client, position, entry)?;
             }
             self.next = block.end();
         }
@@ -188,12 +191,7 @@ impl Follower {
         }
     }
 
-    fn hand_over_entry(
-        &mut self,
-        producer: &BaseProducer<Reports>,
-        position: Position,
-        bytes: &[u8],
-    ) -> Result<(), Failed> {
+    fn hand_over_entry(&mut self, client: &mut Client, position: Position, bytes: &[u8]) -> Result<(), Failed> {
         let entry = match Entry::decode(bytes) {
             Ok(entry) => entry,
             Err(error) => {
@@ -212,92 +210,48 @@ impl Follower {
             self.flight.settle(position);
             return Ok(());
         }
-        let topic = &self.kafka.topics.callbacks;
-        let record = BaseRecord::with_opaque_to(topic, Tag::Record(position).to_opaque())
-            .key(&entry.key)
-            .payload(&entry.payload)
-            .timestamp(entry.received_at.as_millis())
-            .headers(message::record_headers(&entry, &self.source));
-        match send(producer, record) {
-            Err(error) if is_too_large(&error) => self.bury(producer, position, &entry, &[Form::Whole, Form::Bare]),
-            sent => sent.map_err(|source| refused(topic, source)),
-        }
-    }
-
-    /// Sends a record that is over the broker's limit to the dead letters, in the first of `forms` that fits.
-    fn bury(
-        &mut self,
-        producer: &BaseProducer<Reports>,
-        position: Position,
-        entry: &Entry,
-        forms: &[Form],
-    ) -> Result<(), Failed> {
-        for form in forms {
-            let (tag, payload) = match form {
-                Form::Whole => (Tag::DeadWhole(position), Some(entry.payload.clone())),
-                Form::Bare => (Tag::DeadBare(position), message::without_body(entry)),
-            };
-            let Some(payload) = payload else {
-                continue;
-            };
-            let topics = &self.kafka.topics;
-            let letter = BaseRecord::with_opaque_to(&topics.dead_letters, tag.to_opaque())
-                .key(&entry.key)
-                .payload(&payload)
-                .timestamp(entry.received_at.as_millis())
-                .headers(message::dead_letter_headers(entry, &self.source, &topics.callbacks));
-            match send(producer, letter) {
-                Err(error) if is_too_large(&error) => {}
-                sent => return sent.map_err(|source| refused(&topics.dead_letters, source)),
-            }
-        }
-        error!(position, id = %entry.id, bytes = entry.payload.len(), "record is too large even for dead-letters, lost");
-        self.metrics.lost(Loss::TooLargeForBroker, 1);
-        self.flight.settle(position);
-        Ok(())
+        self.send(client, Tag::Record(position), &entry)
     }
 
     /// Takes the delivery reports, and trims what is acknowledged.
-    fn settle(&mut self, producer: &BaseProducer<Reports>) -> Result<(), Failed> {
+    fn settle(&mut self, client: &mut Client) -> Result<(), Failed> {
         let mut delivered = 0;
         let mut acknowledged = false;
-        for (tag, report) in producer.context().take() {
+        let mut too_large = Vec::new();
+        for (tag, report) in client.take_reports() {
             acknowledged |= report.is_ok();
             match (tag, report) {
+                (Tag::Ledger(position), report) => self.settle_proof(position, report),
                 (Tag::Record(position), Ok(())) => {
                     delivered += 1;
                     self.flight.settle(position);
                 }
-                (Tag::DeadWhole(position) | Tag::DeadBare(position), Ok(())) => {
-                    warn!(position, "a record over the broker's limit went to the dead letters");
-                    self.metrics.dead_letter();
+                (Tag::Alone(position), Ok(())) => {
+                    delivered += 1;
+                    self.health.sent_alone();
                     self.flight.settle(position);
                 }
-                (Tag::Record(position), Err(error)) if is_too_large(&error) => {
-                    self.bury_again(producer, position, &[Form::Whole, Form::Bare])?;
+                (Tag::DeadWhole(position) | Tag::DeadBare(position), Ok(())) => {
+                    self.metrics.dead_letter();
+                    self.health.dead_letter();
+                    self.flight.settle(position);
                 }
-                (Tag::DeadWhole(position), Err(error)) if is_too_large(&error) => {
-                    self.bury_again(producer, position, &[Form::Bare])?;
-                }
-                (Tag::DeadBare(position), Err(error)) if is_too_large(&error) => {
-                    self.bury_again(producer, position, &[])?;
-                }
-                (Tag::Ledger(position), report) => self.settle_proof(position, report),
-                (Tag::Record(_), Err(error)) => return Err(refused(&self.kafka.topics.callbacks, error)),
-                (_, Err(error)) => return Err(refused(&self.kafka.topics.dead_letters, error)),
+                (tag, Err(error)) if is_too_large(&error) => too_large.push(tag),
+                (tag, Err(error)) => return Err(self.refused(client, tag, error)),
             }
         }
-        self.send_proofs(producer);
+        self.send_smaller(client, too_large)?;
+        self.send_proofs(client);
         self.metrics.delivered(delivered);
         if let Some(end) = self.flight.landed() {
             self.journal.trim(end);
         }
-        self.tell_health(acknowledged, producer);
+        self.tell_health(acknowledged, client);
         Ok(())
     }
 
     /// Sends the ledger entries whose turn has come.
-    fn send_proofs(&mut self, producer: &BaseProducer<Reports>) {
+    fn send_proofs(&mut self, client: &Client) {
         let now = Instant::now();
         while let Some((block, open)) = self.flight.front()
             && let Some((position, entry)) = self.proofs.next(&block, open, now)
@@ -307,7 +261,7 @@ impl Follower {
                 .payload(&entry.payload)
                 .timestamp(entry.received_at.as_millis())
                 .headers(message::ledger_headers());
-            if let Err((error, _)) = producer.send(entry) {
+            if let Err(error) = client.send(entry) {
                 self.settle_proof(position, Err(error));
             }
         }
@@ -334,48 +288,21 @@ impl Follower {
         }
     }
 
-    fn tell_health(&mut self, acknowledged: bool, producer: &BaseProducer<Reports>) {
+    fn tell_health(&mut self, acknowledged: bool, client: &Client) {
         let backlog = self.journal.backlog_records();
         if acknowledged || (backlog == 0 && self.flight.is_empty()) {
             self.health.is_well(backlog);
         } else if self.flight.is_empty() {
             self.health.is_idle();
         } else {
-            self.health.waits(backlog, producer.context().heard());
-        }
-    }
-
-    /// [`Follower::bury`] of a record that was handed over before and is read once more.
-    fn bury_again(
-        &mut self,
-        producer: &BaseProducer<Reports>,
-        position: Position,
-        forms: &[Form],
-    ) -> Result<(), Failed> {
-        let Some(first) = self.flight.block_of(position) else {
-            return Ok(());
-        };
-        let Ok(block) = self.journal.read(first) else {
-            // Sent again, and buried again, when the journal can be read.
-            return Err(Failed::Away);
-        };
-        let bytes = block
-            .as_ref()
-            .and_then(|block| block.entries().find(|(at, _)| *at == position));
-        match bytes.map(|(_, bytes)| Entry::decode(bytes)) {
-            Some(Ok(entry)) => self.bury(producer, position, &entry, forms),
-            Some(Err(_)) | None => {
-                self.metrics.lost(Loss::Undecodable, 1);
-                self.flight.settle(position);
-                Ok(())
-            }
+            self.health.waits(backlog, client.heard());
         }
     }
 
     /// Until there is something to hand over, or reports may have come.
-    fn wait(&self, producer: &BaseProducer<Reports>) {
+    fn wait(&self, client: &Client) {
         if !self.has_room() || self.journal_away {
-            producer.poll(AWAIT_ACKNOWLEDGED);
+            client.poll(AWAIT_ACKNOWLEDGED);
             return;
         }
         let timeout = if self.flight.is_empty() {
@@ -393,39 +320,4 @@ impl Follower {
     fn is_done(&self) -> bool {
         self.flight.is_empty() && !self.journal.has_waiting() && self.next >= self.journal.next_position()
     }
-}
-
-/// A dead letter's form.
-#[derive(Clone, Copy)]
-enum Form {
-    Whole,
-    Bare,
-}
-
-/// Hands a message over, however long the client's own queue is full: it is larger than the flight, so it is full only
-/// while what an old client left is being given up.
-fn send(
-    producer: &BaseProducer<Reports>,
-    mut record: BaseRecord<'_, String, Vec<u8>, usize>,
-) -> Result<(), KafkaError> {
-    let patience = Instant::now() + PAUSE_MAX;
-    loop {
-        match producer.send(record) {
-            Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < patience => {
-                record = back;
-                producer.poll(AWAIT_ACKNOWLEDGED);
-            }
-            Err((error, _)) => return Err(error),
-        }
-    }
-}
-
-fn is_too_large(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
-}
-
-fn refused(topic: &str, source: KafkaError) -> Failed {
-    let topic = topic.to_owned();
-    Failed::Refused { topic, source }
 }

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use portcullis_receiver::journal::{AppendError, Durability, Journal, OpenError, Options, State};
 
 use crate::scratch::{DEADLINE, Scratch, append_all, eventually, noise, read_all, written};
@@ -168,4 +170,22 @@ fn a_journal_that_is_held_says_who_must_act() {
     assert_eq!(append_all(&journal, [b"unharmed".to_vec()]), [0]);
     journal.close();
     scratch.open().close();
+}
+
+#[test]
+fn an_entry_is_waiting_until_it_can_be_read() {
+    let scratch = Scratch::new();
+    let journal = Journal::open(Options {
+        durability: Durability::Host,
+        ..scratch.options()
+    })
+    .expect("the journal opens");
+    for number in 1..=200 {
+        drop(journal.append(vec![7; 100]));
+        let start = Instant::now();
+        while journal.has_waiting() {
+            assert!(start.elapsed() < DEADLINE, "it is never written");
+        }
+        assert_eq!(journal.next_position(), number, "it was neither waiting nor there");
+    }
 }

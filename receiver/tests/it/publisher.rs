@@ -22,7 +22,11 @@ struct Cluster(MockCluster<'static, DefaultProducerContext>);
 
 impl Cluster {
     fn new() -> Self {
-        let cluster = MockCluster::new(1).expect("cluster");
+        Self::with_brokers(1)
+    }
+
+    fn with_brokers(brokers: i32) -> Self {
+        let cluster = MockCluster::new(brokers).expect("cluster");
         for topic in ["callbacks", "dead-letters", "ledger"] {
             cluster.create_topic(topic, 1, 1).expect("topic");
         }
@@ -288,8 +292,8 @@ fn a_client_that_failed_for_good_is_replaced() {
     append(&journal, 0..10);
     eventually("the first records are acknowledged", || journal.backlog_records() == 0);
 
-    // Fatal to an idempotent producer.
-    cluster.refuse_produce(RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, 1);
+    // Fatal to an idempotent producer, where a foreign epoch or an unknown producer is not.
+    cluster.refuse_produce(RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, 1);
     append(&journal, 10..60);
 
     let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 60);
@@ -306,7 +310,8 @@ fn a_record_over_the_limit_of_the_broker_becomes_a_dead_letter_and_stops_nothing
     let (cluster, scratch) = (Cluster::new(), Scratch::new());
     let journal = scratch.open();
     let publishing = publish(&cluster.kafka(), &journal);
-    cluster.refuse_produce(RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, 1);
+    // In its batch, and alone.
+    cluster.refuse_produce(RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, 2);
 
     append(&journal, 0..1);
     let letters = cluster.read_until("dead-letters", |messages| !messages.is_empty());
@@ -317,6 +322,56 @@ fn a_record_over_the_limit_of_the_broker_becomes_a_dead_letter_and_stops_nothing
     assert!(header(&letters[0], "dead_letter_reason").is_some());
     let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 9);
     assert_eq!(distinct_ids(&messages), ids(1..10));
+    assert_eq!(publishing.drain(&journal), 0);
+}
+
+#[test]
+fn records_that_only_together_are_over_the_limit_of_the_broker_all_arrive() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    let journal = scratch.open();
+    append(&journal, 0..50);
+    cluster.refuse_produce(RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, 1);
+
+    let publishing = publish(&cluster.kafka(), &journal);
+
+    eventually("all is acknowledged", || journal.backlog_records() == 0);
+    let messages = cluster.read_until("callbacks", |messages| messages.len() >= 50);
+    assert_eq!(distinct_ids(&messages), ids(0..50));
+    assert!(
+        !publishing.metrics().contains("dead_letter"),
+        "{}",
+        publishing.metrics()
+    );
+    assert_eq!(publishing.drain(&journal), 0);
+}
+
+#[test]
+fn a_change_of_the_leader_loses_and_repeats_nothing() {
+    let (cluster, scratch) = (Cluster::with_brokers(2), Scratch::new());
+    let journal = scratch.open();
+    let publishing = publish(&cluster.kafka(), &journal);
+    for (leader, numbers) in [(1, 0..100), (2, 100..200), (1, 200..300)] {
+        cluster
+            .0
+            .partition_leader("callbacks", 0, Some(leader))
+            .expect("a leader");
+        append(&journal, numbers);
+    }
+    // And in the middle of what is in flight, the old one gone for good.
+    cluster.0.broker_down(1).expect("down");
+    append(&journal, 300..400);
+    cluster.0.partition_leader("callbacks", 0, Some(2)).expect("a leader");
+
+    eventually("all is acknowledged", || journal.backlog_records() == 0);
+    // The test's own consumer has its coordinator there.
+    cluster.0.broker_up(1).expect("up");
+    let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 400);
+    assert_eq!(distinct_ids(&messages), ids(0..400));
+    assert_eq!(messages.len(), 400, "some are there twice");
+    assert!(
+        !publishing.metrics().contains("outcome=\"failed\""),
+        "a client was given up"
+    );
     assert_eq!(publishing.drain(&journal), 0);
 }
 
