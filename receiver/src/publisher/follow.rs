@@ -120,7 +120,7 @@ impl Follower {
         let mut goes_on = || {
             let backlog = journal.backlog_records();
             metrics.backlog(backlog);
-            health.waits(backlog, None);
+            health.waits(backlog, journal.lasting(), None);
             !stop.is_due(false)
         };
         tail.compare(journal, self.next..self.handed_over, &mut goes_on)
@@ -177,10 +177,12 @@ impl Follower {
 
     /// Positions without a block: damage took them.
     fn pass_over(&mut self, to: Position) {
-        let lost = to.saturating_sub(self.next);
-        if lost > 0 {
-            error!(from = self.next, lost, "records in the journal are lost to damage");
-            self.metrics.lost(Loss::JournalDamaged, lost);
+        if to > self.next {
+            let lost = to.saturating_sub(self.next.max(self.journal.recovery().trimmed_before));
+            if lost > 0 {
+                error!(from = self.next, lost, "records in the journal are lost to damage");
+                self.metrics.lost(Loss::JournalDamaged, lost);
+            }
             self.next = to;
             if self.flight.is_empty() {
                 self.journal.trim(to);
@@ -341,7 +343,8 @@ impl Follower {
         } else if self.flight.is_empty() {
             self.health.is_idle();
         } else {
-            self.health.waits(backlog, producer.context().heard());
+            self.health
+                .waits(backlog, self.journal.lasting(), producer.context().heard());
         }
     }
 
