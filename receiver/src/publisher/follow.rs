@@ -39,6 +39,8 @@ pub(super) struct Follower {
     stop: Arc<Stop>,
     /// The next position to hand over.
     next: Position,
+    /// What is missing before it was trimmed once, or is counted as lost already.
+    accounted_before: Position,
     flight: Flight,
     proofs: Proofs,
     /// The ledger takes nothing at present.
@@ -62,6 +64,7 @@ impl Follower {
         Self {
             source: format!("/receivers/{instance}"),
             next: journal.first_position(),
+            accounted_before: journal.recovery().trimmed_before,
             flight: Flight::default(),
             proofs: Proofs::default(),
             ledger_refuses: false,
@@ -178,11 +181,12 @@ impl Follower {
     /// Positions without a block: damage took them.
     fn pass_over(&mut self, to: Position) {
         if to > self.next {
-            let lost = to.saturating_sub(self.next.max(self.journal.recovery().trimmed_before));
+            let lost = to.saturating_sub(self.next.max(self.accounted_before));
             if lost > 0 {
                 error!(from = self.next, lost, "records in the journal are lost to damage");
                 self.metrics.lost(Loss::JournalDamaged, lost);
             }
+            self.accounted_before = to;
             self.next = to;
             if self.flight.is_empty() {
                 self.journal.trim(to);
@@ -292,7 +296,8 @@ impl Follower {
         self.send_proofs(producer);
         self.metrics.delivered(delivered);
         if let Some(end) = self.flight.landed() {
-            self.journal.trim(end);
+            // Behind the last of them may be what was passed over.
+            self.journal.trim(if self.flight.is_empty() { self.next } else { end });
         }
         self.tell_health(acknowledged, producer);
         Ok(())
