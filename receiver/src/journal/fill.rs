@@ -107,3 +107,64 @@ pub(super) fn disk_free_bytes(directory: &Path) -> Option<u64> {
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     Some(free.saturating_sub(LOG_GROWS_BYTES))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Durability;
+    use super::super::positions::Positions;
+    use super::super::store::Store;
+    use super::*;
+
+    /// Blocks of 16 records as they come, which compress, and of bytes that do not.
+    fn blocks(compressible: bool) -> Vec<Block> {
+        let mut noise = 1u64;
+        let mut entry = |number: u64| -> Vec<u8> {
+            if compressible {
+                return format!("{{\"number\":{number},\"body\":\"{}\"}}", "topic ".repeat(100)).into_bytes();
+            }
+            let bytes = std::iter::repeat_with(|| {
+                noise ^= noise << 13;
+                noise ^= noise >> 7;
+                noise ^= noise << 17;
+                noise as u8
+            });
+            bytes.take(600).collect()
+        };
+        let entries: Vec<Vec<u8>> = (0..16_000).map(&mut entry).collect();
+        let groups = (0u64..).step_by(16).zip(entries.chunks(16));
+        groups
+            .map(|(first, group)| Block::encode(first, group.iter().map(Vec::as_slice)))
+            .collect()
+    }
+
+    #[test]
+    fn it_lasts_as_long_as_the_store_has_room_for_what_records_take_on_disk() {
+        const ROOM: u64 = 1 << 20;
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        for compressible in [true, false] {
+            let journal = directory.path().join(compressible.to_string());
+            let store = Store::open(&journal).expect("opens");
+            let began = Instant::now();
+            let mut fill = Fill::new(began);
+            let mut lasting = None;
+            for (number, block) in (1u32..).zip(blocks(compressible)) {
+                store
+                    .commit(&[], Some(&block), None, Durability::Process)
+                    .expect("committed");
+                // 100 blocks a second.
+                let now = began + Duration::from_millis(10) * number;
+                fill.add(&block, now);
+                lasting = fill.look(ROOM, &journal, now).or(lasting);
+            }
+            store.flush().expect("flushed");
+            while store.unflushed_bytes() > 0 || store.filed_bytes() == 0 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            assert_eq!(store.extent(Positions::default()).expect("readable").next, 16_000);
+
+            let filled_in = ROOM as f64 / (store.filed_bytes() as f64 / 10.0);
+            let told = lasting.expect("it looked").seconds();
+            assert!((0.8..1.25).contains(&(told / filled_in)), "{told} s, not {filled_in} s");
+        }
+    }
+}

@@ -70,8 +70,8 @@ const KEY_BYTES: usize = 12;
 /// Remembers the next position while there is no block. Sorts behind all of them.
 const MARK: [u8; KEY_BYTES + 1] = [u8::MAX; KEY_BYTES + 1];
 
-/// What a block takes on disk beside its value: its key twice, and what the store keeps with them.
-pub(super) const BLOCK_OVERHEAD_BYTES: u64 = 100;
+/// What a block adds to [`Store::filed_bytes`] beside its value: its entry in a table, whose keys share their beginning.
+pub(super) const BLOCK_OVERHEAD_BYTES: u64 = 25;
 
 /// What one flush writes becomes one file of values. Larger means more memory, smaller means more files.
 pub(super) const UNFLUSHED_BYTES_MAX: u64 = 16 << 20;
