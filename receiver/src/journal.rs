@@ -30,8 +30,12 @@ mod append;
 mod block;
 mod condition;
 mod cut;
+mod fill;
+mod lasting;
 mod metrics;
+mod positions;
 mod queue;
+mod rate;
 mod recovery;
 mod shared;
 mod store;
@@ -48,6 +52,7 @@ use prometheus_client::registry::Registry;
 pub use append::{Append, AppendError};
 pub use block::Block;
 pub use condition::State;
+pub use lasting::Lasting;
 pub use recovery::{OpenError, Recovery};
 pub use store::StoreError;
 
@@ -106,6 +111,7 @@ impl Journal {
         let (store, recovery) = recovery::open(&options.directory)?;
         let opened = store.is_some();
         let shared = Arc::new(Shared::new(&options, store, recovery.first, recovery.next));
+        shared.tell_opened(&options, &recovery);
         let writer = Writer::new(options, Arc::clone(&shared));
         let handle = thread::Builder::new()
             .name("journal".to_owned())
@@ -184,6 +190,11 @@ impl Journal {
     /// From here on the journal is full.
     pub fn capacity_bytes(&self) -> u64 {
         self.shared.condition.capacity_bytes()
+    }
+
+    /// How long it still takes records at the present rate while nothing is trimmed.
+    pub fn lasting(&self) -> Lasting {
+        self.shared.condition.lasting()
     }
 
     /// What was found when the journal was opened.

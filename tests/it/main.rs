@@ -5,6 +5,7 @@ mod abuse;
 mod answers;
 mod configuration;
 mod crash;
+mod disk;
 mod ledger;
 mod local;
 mod malformed;

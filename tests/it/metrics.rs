@@ -47,6 +47,8 @@ fn every_metric_has_its_promised_name_and_no_label_that_a_caller_chose() {
         ("receiver_reply_seconds_count", &[]),
         ("receiver_journal_append_seconds_bucket", &["le"]),
         ("receiver_journal_used_bytes", &[]),
+        ("receiver_journal_capacity_bytes", &[]),
+        ("receiver_journal_outage_left_seconds", &[]),
         ("receiver_backlog_records", &[]),
         ("receiver_published_total", &["outcome"]),
         // Nothing is lost here; every reason is there at 0.

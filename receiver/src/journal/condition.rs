@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::lasting::Lasting;
 use super::store::StoreError;
 
 /// How well appending goes.
@@ -29,6 +30,8 @@ pub(super) struct Condition {
     state: AtomicU8,
     used_bytes: AtomicU64,
     capacity_bytes: u64,
+    /// The bits of the seconds of a [`Lasting`].
+    lasting: AtomicU64,
     /// Microseconds since `epoch` at which the commit that runs now began; 0 when none runs.
     commit_began: AtomicU64,
     slow_until: AtomicU64,
@@ -42,6 +45,7 @@ impl Condition {
             state: AtomicU8::new(State::Normal as u8),
             used_bytes: AtomicU64::new(0),
             capacity_bytes,
+            lasting: AtomicU64::new(Lasting::FOR_EVER.seconds().to_bits()),
             commit_began: AtomicU64::new(0),
             slow_until: AtomicU64::new(0),
             epoch: Instant::now(),
@@ -70,6 +74,14 @@ impl Condition {
 
     pub(super) fn capacity_bytes(&self) -> u64 {
         self.capacity_bytes
+    }
+
+    pub(super) fn lasting(&self) -> Lasting {
+        Lasting::of_seconds(f64::from_bits(self.lasting.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn lasts(&self, lasting: Lasting) {
+        self.lasting.store(lasting.seconds().to_bits(), Ordering::Relaxed);
     }
 
     pub(super) fn error(&self) -> Option<Arc<StoreError>> {
@@ -123,7 +135,10 @@ impl Condition {
             State::Broken => {
                 let error = self.error();
                 let error = error.as_deref().map(tracing::field::display);
-                tracing::error!(error, "journal cannot be written: records wait in memory, trying again");
+                tracing::error!(
+                    error,
+                    "journal cannot be written: records wait in memory, it goes on by itself when the disk takes them"
+                );
             }
         }
     }

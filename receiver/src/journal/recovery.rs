@@ -11,6 +11,7 @@ use fjall::LsmError;
 
 use super::Position;
 use super::cut::Logs;
+use super::positions::Positions;
 use super::store::{Extent, Store, StoreError};
 
 /// Why there is no journal. A person must act.
@@ -26,7 +27,7 @@ pub enum OpenError {
         directory: PathBuf,
     },
     /// Rights, a read-only file system, too many open files.
-    #[error("the journal in {} cannot be used", directory.display())]
+    #[error("the journal in {} cannot be used: {}", directory.display(), what_to_do(source))]
     Unusable {
         /// Where it lies.
         directory: PathBuf,
@@ -41,15 +42,31 @@ pub enum OpenError {
     },
 }
 
+fn what_to_do(source: &io::Error) -> &'static str {
+    match source.kind() {
+        ErrorKind::ReadOnlyFilesystem => {
+            "the disk is read-only, mount it for writing or choose a data directory on another"
+        }
+        ErrorKind::PermissionDenied => {
+            "this user must be allowed to read and write there, or needs a data directory of its own"
+        }
+        _ => "the system refuses, see the reason",
+    }
+}
+
 /// What was found when the journal was opened.
 #[derive(Clone, Debug, Default)]
 pub struct Recovery {
-    /// The oldest position that is kept.
+    /// The oldest position that is kept, or lost without having been trimmed.
     pub first: Position,
     /// The next position.
     pub next: Position,
-    /// Positions in between whose blocks are gone.
+    /// All before it were trimmed once. What is missing there is not lost.
+    pub trimmed_before: Position,
+    /// Positions from there on whose blocks are gone, as far as the positions were known.
     pub missing: u64,
+    /// Positions before it whose blocks came back: they are read once more.
+    pub again: u64,
     /// What the kept blocks take on disk.
     pub bytes: u64,
     /// Bytes at the end of the store's log that could not be read: a torn write, or damage.
@@ -79,43 +96,39 @@ pub(super) fn open(directory: &Path) -> Result<(Option<Store>, Recovery), OpenEr
     if let Some(parent) = directory.parent() {
         fs::create_dir_all(parent).map_err(unusable)?;
     }
+    let known = Positions::read(directory);
     let mut set_aside_to = None;
     loop {
         let logs = Logs::measure(directory);
-        match try_open(directory) {
+        match try_open(directory, known.unwrap_or_default()) {
             Ok((store, extent)) => {
-                let Extent { first, next, missing } = extent;
-                let bytes = store.filed_bytes() + store.unflushed_bytes();
-                if missing > 0 {
-                    tracing::error!(first, next, missing, "journal has holes, these records are lost");
-                }
-                let cut_bytes = logs.cut_bytes();
-                if cut_bytes > 0 {
-                    tracing::warn!(
-                        cut_bytes,
-                        next,
-                        "journal's log was cut: a torn last write, or records are lost"
-                    );
-                }
                 let recovery = Recovery {
-                    first,
-                    next,
-                    missing,
-                    bytes,
-                    cut_bytes,
+                    first: extent.first,
+                    next: extent.next,
+                    trimmed_before: known.unwrap_or_default().first,
+                    missing: extent.missing,
+                    again: extent.again,
+                    bytes: store.used_bytes(),
+                    cut_bytes: logs.cut_bytes(),
                     set_aside: set_aside_to,
                 };
+                recovery.tell();
                 return Ok((Some(store), recovery));
             }
             Err(Obstacle::DiskFull(error)) => {
-                tracing::error!(error = %error, "journal cannot be opened, trying again");
-                return Ok((
-                    None,
-                    Recovery {
-                        set_aside: set_aside_to,
-                        ..Recovery::default()
-                    },
-                ));
+                tracing::error!(
+                    error = %error,
+                    "journal cannot be opened, records wait in memory: make room, it goes on by itself"
+                );
+                let Positions { first, next } = known.unwrap_or_default();
+                let recovery = Recovery {
+                    first,
+                    next,
+                    trimmed_before: first,
+                    set_aside: set_aside_to,
+                    ..Recovery::default()
+                };
+                return Ok((None, recovery));
             }
             Err(Obstacle::Held) => {
                 return Err(OpenError::Held {
@@ -124,7 +137,7 @@ pub(super) fn open(directory: &Path) -> Result<(Option<Store>, Recovery), OpenEr
             }
             Err(Obstacle::Unusable(source)) => return Err(unusable(source)),
             Err(Obstacle::Damaged(error)) if set_aside_to.is_none() => {
-                set_aside_to = Some(set_aside(directory, &error).map_err(unusable)?);
+                set_aside_to = Some(set_aside(directory, known, &error).map_err(unusable)?);
             }
             Err(Obstacle::Damaged(error)) => return Err(unusable(io::Error::other(error))),
         }
@@ -132,23 +145,52 @@ pub(super) fn open(directory: &Path) -> Result<(Option<Store>, Recovery), OpenEr
 }
 
 /// Opens the store again after it broke. Damage is set aside at once; all else is the caller's to try again.
-pub(super) fn reopen(directory: &Path) -> Result<(Store, Extent), StoreError> {
-    match try_open(directory) {
+pub(super) fn reopen(directory: &Path, known: Positions) -> Result<(Store, Extent), StoreError> {
+    match try_open(directory, known) {
         Ok(opened) => Ok(opened),
         Err(Obstacle::Held) => Err(fjall::Error::Locked.into()),
         Err(Obstacle::DiskFull(error)) => Err(error),
         Err(Obstacle::Unusable(error)) => Err(fjall::Error::Io(error).into()),
         Err(Obstacle::Damaged(error)) => {
-            set_aside(directory, &error).map_err(fjall::Error::Io)?;
+            set_aside(directory, Some(known), &error).map_err(fjall::Error::Io)?;
             Err(error)
         }
     }
 }
 
-fn try_open(directory: &Path) -> Result<(Store, Extent), Obstacle> {
+impl Recovery {
+    fn tell(&self) {
+        let &Self {
+            first,
+            next,
+            missing,
+            again,
+            cut_bytes,
+            ..
+        } = self;
+        if missing > 0 {
+            tracing::error!(first, next, missing, "journal has holes, these records are lost");
+        }
+        if again > 0 {
+            tracing::warn!(
+                again,
+                "damage brought records back that had been published: they are published again, with the ids they had"
+            );
+        }
+        if cut_bytes > 0 && missing == 0 {
+            tracing::warn!(
+                cut_bytes,
+                next,
+                "the end of the journal's log was cut off: a torn last write, nothing that is known to have been durable"
+            );
+        }
+    }
+}
+
+fn try_open(directory: &Path, known: Positions) -> Result<(Store, Extent), Obstacle> {
     let opened = panic::catch_unwind(AssertUnwindSafe(|| {
         let store = Store::open(directory)?;
-        let extent = store.extent()?;
+        let extent = store.extent(known)?;
         Ok((store, extent))
     }));
     opened.unwrap_or(Err(StoreError::Panicked)).map_err(Obstacle::from)
@@ -187,7 +229,7 @@ impl Obstacle {
 }
 
 /// Moves the damaged directory to a name beside it.
-fn set_aside(directory: &Path, error: &StoreError) -> io::Result<PathBuf> {
+fn set_aside(directory: &Path, known: Option<Positions>, error: &StoreError) -> io::Result<PathBuf> {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
@@ -198,9 +240,11 @@ fn set_aside(directory: &Path, error: &StoreError) -> io::Result<PathBuf> {
     for candidate in names.map(|name| directory.with_file_name(name)) {
         if !candidate.try_exists()? {
             fs::rename(directory, &candidate)?;
+            let lost_at_most = known.map(|known| known.next - known.first);
             tracing::error!(
-                directory = %directory.display(), set_aside = %candidate.display(), error = %error,
-                "journal is damaged and set aside: records in it that were not published are lost",
+                directory = %directory.display(), set_aside = %candidate.display(), error = %error, lost_at_most,
+                "journal is damaged and set aside: records in it that were not published are lost; \
+                 the latest can be read in its *.jnl files with strings",
             );
             return Ok(candidate);
         }

@@ -4,11 +4,12 @@ use std::sync::{PoisonError, RwLock};
 use super::append::{Append, AppendError};
 use super::block::Block;
 use super::condition::{Condition, State};
+use super::lasting::Lasting;
 use super::metrics::Metrics;
 use super::queue::Queue;
 use super::store::{Store, StoreError};
 use super::tail::{Found, Tail};
-use super::{Options, Position};
+use super::{Options, Position, Recovery, fill};
 
 /// What the handles, the reader and the writer share. The writer alone changes the store, the tail and the condition.
 pub(super) struct Shared {
@@ -59,6 +60,35 @@ impl Shared {
                 None => Err(StoreError::Away),
             },
         }
+    }
+
+    /// Nothing is known of the rate yet, so how long it lasts is said later.
+    pub(super) fn tell_opened(&self, options: &Options, recovery: &Recovery) {
+        self.tell_lasting(Lasting::FOR_EVER);
+        let Recovery { first, next, bytes, .. } = recovery;
+        self.metrics.fill(*bytes, self.condition.capacity_bytes());
+        let (directory, records) = (options.directory.display(), next - first);
+        let (bytes_max, free_bytes) = (options.bytes_max, fill::disk_free_bytes(&options.directory));
+        tracing::info!(%directory, bytes_max, used_bytes = bytes, records, "journal is open");
+        let room_bytes = self.condition.capacity_bytes().saturating_sub(*bytes);
+        if let Some(free_bytes) = free_bytes.filter(|free| *free < room_bytes) {
+            tracing::warn!(
+                %directory, free_bytes, room_bytes,
+                "the disk has less room than the journal may take: it will be full before the journal is"
+            );
+        }
+    }
+
+    /// What the store takes of the disk, for all who ask.
+    pub(super) fn tell_fill(&self, store: &Store) {
+        let used_bytes = store.used_bytes();
+        self.condition.works(used_bytes);
+        self.metrics.fill(used_bytes, self.condition.capacity_bytes());
+    }
+
+    pub(super) fn tell_lasting(&self, lasting: Lasting) {
+        self.condition.lasts(lasting);
+        self.metrics.lasts(lasting);
     }
 
     /// The queue overruns because the disk is slow, full or broken; the last two can be named.

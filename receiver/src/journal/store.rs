@@ -17,6 +17,7 @@ use fjall::compaction::Leveled;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 
 use super::block::{Block, BlockError};
+use super::positions::Positions;
 use super::{Durability, Position};
 
 /// Why the store did not do what was asked.
@@ -47,8 +48,17 @@ pub enum StoreError {
 pub(super) struct Extent {
     pub(super) first: Position,
     pub(super) next: Position,
-    /// Positions in between for which there is no block.
+    /// Positions in between that were not trimmed and for which there is no block.
     pub(super) missing: u64,
+    /// Positions for which there is a block, though they were trimmed once.
+    pub(super) again: u64,
+}
+
+/// What is to be removed.
+pub(super) struct Trim {
+    pub(super) blocks: Vec<(Position, u32)>,
+    /// The oldest position that is kept then.
+    pub(super) first: Position,
 }
 
 pub(super) struct Store {
@@ -59,6 +69,9 @@ pub(super) struct Store {
 const KEY_BYTES: usize = 12;
 /// Remembers the next position while there is no block. Sorts behind all of them.
 const MARK: [u8; KEY_BYTES + 1] = [u8::MAX; KEY_BYTES + 1];
+
+/// What a block adds to [`Store::filed_bytes`] beside its value: its entry in a table, whose keys share their beginning.
+pub(super) const BLOCK_OVERHEAD_BYTES: u64 = 25;
 
 /// What one flush writes becomes one file of values. Larger means more memory, smaller means more files.
 pub(super) const UNFLUSHED_BYTES_MAX: u64 = 16 << 20;
@@ -91,29 +104,37 @@ impl Store {
         Ok(Self { database, blocks })
     }
 
-    /// Walks over all keys, which also proves that they can be read.
-    pub(super) fn extent(&self) -> Result<Extent, StoreError> {
+    /// Walks over all keys, which also proves that they can be read. What `known` says of them is what they are
+    /// measured by.
+    pub(super) fn extent(&self, known: Positions) -> Result<Extent, StoreError> {
         let mut extent: Option<Extent> = None;
         for guard in self.blocks.range([0; KEY_BYTES]..=[u8::MAX; KEY_BYTES]) {
             let (first, count) = parse_key(&guard.key()?)?;
-            let known = extent.get_or_insert(Extent {
+            let end = first + u64::from(count);
+            let extent = extent.get_or_insert(Extent {
                 first,
                 next: first,
-                missing: 0,
+                ..Extent::default()
             });
-            known.missing += first.saturating_sub(known.next);
-            known.next = first + u64::from(count);
+            extent.missing += first.saturating_sub(extent.next.max(known.first));
+            extent.again += end.min(known.first).saturating_sub(first);
+            extent.next = end;
         }
         let mark = self.blocks.get(MARK)?;
         let mark = mark
             .and_then(|mark| mark.as_ref().try_into().ok())
             .map_or(0, u64::from_be_bytes);
-        let mut extent = extent.unwrap_or(Extent {
-            first: mark,
-            next: mark,
-            missing: 0,
+        let mut extent = extent.unwrap_or_else(|| {
+            let first = mark.max(known.first);
+            Extent {
+                first,
+                next: first,
+                ..Extent::default()
+            }
         });
         extent.next = extent.next.max(mark);
+        extent.missing += known.next.saturating_sub(extent.next.max(known.first));
+        extent.next = extent.next.max(known.next);
         Ok(extent)
     }
 
@@ -182,20 +203,22 @@ impl Store {
     }
 
     /// The blocks from `first` on that end at or before `before`, at most `max`.
-    pub(super) fn trimmable(
-        &self,
-        first: Position,
-        before: Position,
-        max: usize,
-    ) -> Result<Vec<(Position, u32)>, StoreError> {
+    pub(super) fn trimmable(&self, first: Position, before: Position, max: usize) -> Result<Trim, StoreError> {
         let mut blocks = Vec::new();
-        for guard in self.blocks.range(key(first, 0)..key(before, 0)).take(max) {
+        for guard in self.blocks.range(key(first, 0)..key(before, 0)) {
             let (first, count) = parse_key(&guard.key()?)?;
-            if first + u64::from(count) <= before {
-                blocks.push((first, count));
+            if blocks.len() == max || first + u64::from(count) > before {
+                return Ok(Trim { blocks, first });
             }
+            blocks.push((first, count));
         }
-        Ok(blocks)
+        // Nothing is left before it, also where damage left a hole.
+        Ok(Trim { blocks, first: before })
+    }
+
+    /// What counts against the journal's capacity.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.filed_bytes() + self.unflushed_bytes()
     }
 
     /// What has been written but not yet into files of its own: it stands in the log and in memory.
@@ -225,6 +248,11 @@ impl Store {
         self.commit(&[], None, Some(next), Durability::Process)?;
         self.flush()
     }
+}
+
+/// What the block's value takes on disk.
+pub(super) fn stored_bytes(block: &Block) -> usize {
+    lz4_flex::compress(block.value()).len()
 }
 
 fn key(first: Position, count: u32) -> [u8; KEY_BYTES] {

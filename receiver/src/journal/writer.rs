@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 use super::append::AppendError;
 use super::block::Block;
 use super::condition::State;
+use super::fill::Fill;
+use super::lasting::Lasting;
+use super::positions::{Positions, PositionsFile};
 use super::queue::{Waiting, Wants};
 use super::shared::Shared;
-use super::store::{Extent, Store, StoreError, UNFLUSHED_BYTES_MAX};
+use super::store::{Extent, Store, StoreError, Trim, UNFLUSHED_BYTES_MAX};
 use super::{Options, Position, recovery};
 
 /// A turn at least this often, so that an idle journal notices that space came back.
@@ -32,6 +35,8 @@ pub(super) struct Writer {
     /// The store holds `first..next`.
     first: Position,
     next: Position,
+    positions: PositionsFile,
+    fill: Fill,
     trim_before: Position,
     more_to_trim: bool,
     held: Option<Held>,
@@ -55,6 +60,8 @@ impl Writer {
             shared,
             first,
             next,
+            positions: PositionsFile::closed(),
+            fill: Fill::new(Instant::now()),
             trim_before: 0,
             more_to_trim: false,
             held: None,
@@ -123,12 +130,9 @@ impl Writer {
             return Err(StoreError::Doubted);
         }
 
-        let trimmed = self.trimmable(store)?;
-        let first = trimmed
-            .last()
-            .map_or(self.first, |&(first, count)| first + u64::from(count));
+        let Trim { blocks: trimmed, first } = self.trimmable(store)?;
         let block = self.held.as_ref().map(|held| &held.block);
-        if block.is_some() || !trimmed.is_empty() {
+        if block.is_some() || first > self.first {
             let mark = (block.is_none() && first == self.next).then_some(self.next);
             shared.condition.commit_begins();
             let committed = store.commit(&trimmed, block, mark, self.options.durability);
@@ -141,24 +145,41 @@ impl Writer {
         self.more_to_trim = trimmed.len() == TRIMMED_MAX;
         self.trimmed_since_flush |= !trimmed.is_empty();
         self.tell();
+        self.remember();
         self.make_room(store)?;
         self.tries = 0;
-        let used_bytes = store.filed_bytes() + store.unflushed_bytes();
-        shared.condition.works(used_bytes);
-        shared
-            .metrics
-            .used_bytes
-            .set(i64::try_from(used_bytes).unwrap_or(i64::MAX));
+        shared.tell_fill(store);
+        self.tell_lasting();
         Ok(())
     }
 
-    fn trimmable(&self, store: &Store) -> Result<Vec<(Position, u32)>, StoreError> {
+    /// Whoever waits has been told by then, so what the file says is never more than the store holds.
+    fn remember(&mut self) {
+        let (first, next) = (self.first, self.next);
+        self.positions.write(&self.options.directory, Positions { first, next });
+    }
+
+    fn tell_lasting(&mut self) {
+        let condition = &self.shared.condition;
+        let room_bytes = match condition.state() {
+            State::Normal | State::Slow => condition.capacity_bytes().saturating_sub(condition.used_bytes()),
+            State::Full | State::Broken => 0,
+        };
+        if let Some(lasting) = self.fill.look(room_bytes, &self.options.directory, Instant::now()) {
+            self.shared.tell_lasting(lasting);
+        }
+    }
+
+    fn trimmable(&self, store: &Store) -> Result<Trim, StoreError> {
         let before = self.trim_before.min(self.next);
         if before <= self.first {
-            return Ok(Vec::new());
+            return Ok(Trim {
+                blocks: Vec::new(),
+                first: self.first,
+            });
         }
         match self.shared.tail.trimmable(before, TRIMMED_MAX) {
-            Some(blocks) => Ok(blocks),
+            Some(trim) => Ok(trim),
             None => store.trimmable(self.first, before, TRIMMED_MAX),
         }
     }
@@ -173,6 +194,7 @@ impl Writer {
         self.next = block.end();
         self.shared.tail.advance(self.first, Some(block.clone()));
         self.shared.queue.written();
+        self.fill.add(&block, Instant::now());
         for ((position, _), entry) in block.entries().zip(waiting) {
             self.shared
                 .metrics
@@ -208,6 +230,7 @@ impl Writer {
     /// written is held. False when the journal is closed meanwhile: then the loss is said, and the process may end.
     fn recover(&mut self, error: StoreError) -> bool {
         self.shared.condition.broke(error);
+        self.shared.tell_lasting(Lasting::OVER);
         self.put_store(None);
         loop {
             let closing = self
@@ -219,7 +242,8 @@ impl Writer {
                 self.give_up();
                 return false;
             }
-            match recovery::reopen(&self.options.directory) {
+            let (first, next) = (self.first, self.next);
+            match recovery::reopen(&self.options.directory, Positions { first, next }) {
                 Ok((store, extent)) => {
                     self.resume(store, extent);
                     return true;

@@ -42,6 +42,8 @@ pub(super) struct Follower {
     stop: Arc<Stop>,
     /// The next position to hand over.
     next: Position,
+    /// What is missing before it was trimmed once, or is counted as lost already.
+    accounted_before: Position,
     flight: Flight,
     proofs: Proofs,
     /// The ledger takes nothing at present.
@@ -65,6 +67,7 @@ impl Follower {
         Self {
             source: format!("/receivers/{instance}"),
             next: journal.first_position(),
+            accounted_before: journal.recovery().trimmed_before,
             flight: Flight::default(),
             proofs: Proofs::default(),
             ledger_refuses: false,
@@ -123,7 +126,7 @@ impl Follower {
         let mut goes_on = || {
             let backlog = journal.backlog_records();
             metrics.backlog(backlog);
-            health.waits(backlog, None);
+            health.waits(backlog, journal.lasting(), None);
             !stop.is_due(false)
         };
         tail.compare(journal, self.next..self.handed_over, &mut goes_on)
@@ -180,10 +183,13 @@ impl Follower {
 
     /// Positions without a block: damage took them.
     fn pass_over(&mut self, to: Position) {
-        let lost = to.saturating_sub(self.next);
-        if lost > 0 {
-            error!(from = self.next, lost, "records in the journal are lost to damage");
-            self.metrics.lost(Loss::JournalDamaged, lost);
+        if to > self.next {
+            let lost = to.saturating_sub(self.next.max(self.accounted_before));
+            if lost > 0 {
+                error!(from = self.next, lost, "records in the journal are lost to damage");
+                self.metrics.lost(Loss::JournalDamaged, lost);
+            }
+            self.accounted_before = to;
             self.next = to;
             if self.flight.is_empty() {
                 self.journal.trim(to);
@@ -244,7 +250,8 @@ impl Follower {
         self.send_proofs(client);
         self.metrics.delivered(delivered);
         if let Some(end) = self.flight.landed() {
-            self.journal.trim(end);
+            // Behind the last of them may be what was passed over.
+            self.journal.trim(if self.flight.is_empty() { self.next } else { end });
         }
         self.tell_health(acknowledged, client);
         Ok(())
@@ -295,7 +302,7 @@ impl Follower {
         } else if self.flight.is_empty() {
             self.health.is_idle();
         } else {
-            self.health.waits(backlog, client.heard());
+            self.health.waits(backlog, self.journal.lasting(), client.heard());
         }
     }
 

@@ -4,6 +4,7 @@ use portcullis_schema::kafka::Kafka;
 use tracing::{debug, error, info, warn};
 
 use super::failed::Failed;
+use crate::journal::Lasting;
 
 /// Without an acknowledgement for that long, Kafka is said to be away: a leader change takes a second or two.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
@@ -60,12 +61,12 @@ impl Health {
     }
 
     /// Acknowledgements are awaited. `heard` is what the client last said of its connections.
-    pub(super) fn waits(&mut self, backlog: u64, heard: Option<String>) {
+    pub(super) fn waits(&mut self, backlog: u64, lasting: Lasting, heard: Option<String>) {
         if self.trouble.is_none() && self.well.elapsed() > STALLED_AFTER {
             self.trouble = Some(Trouble::Stalled);
             let bootstrap = &self.kafka.bootstrap;
             let message = "Kafka acknowledges nothing, records wait in the journal";
-            warn!(bootstrap, backlog, heard, "{message}");
+            warn!(bootstrap, backlog, %lasting, heard, "{message}");
         }
     }
 

@@ -2,7 +2,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::scratch::{Scratch, append_all, eventually, noise, read_all};
+use crate::scratch::{Scratch, append_all, eventually, lost, noise, read_all};
+
+/// So many entries of the history are trimmed.
+const TRIMMED: u64 = 20;
 
 /// A closed journal with blocks in files of values, in the log, and trimmed; and what was written to it.
 fn journal_with_a_history() -> (Scratch, Vec<(u64, Vec<u8>)>) {
@@ -14,8 +17,8 @@ fn journal_with_a_history() -> (Scratch, Vec<(u64, Vec<u8>)>) {
     for group in entries.chunks(4) {
         append_all(&journal, group.iter().map(|(_, entry)| entry.clone()));
     }
-    journal.trim(20);
-    eventually("the start is trimmed", || journal.first_position() == 20);
+    journal.trim(TRIMMED);
+    eventually("the start is trimmed", || journal.first_position() == TRIMMED);
     journal.close();
     (scratch, entries)
 }
@@ -44,9 +47,9 @@ fn flip_byte(path: &Path, offset: u64) {
 }
 
 #[test]
-fn one_flipped_byte_anywhere_does_not_stop_the_journal() {
+fn one_flipped_byte_anywhere_neither_stops_the_journal_nor_loses_an_entry_uncounted() {
     let (scratch, entries) = journal_with_a_history();
-    let (mut set_aside, mut cut) = (0, 0);
+    let (mut set_aside, mut cut, mut again) = (0, 0, 0);
     for (number, path) in files(&scratch.path()).into_iter().enumerate() {
         let length = path.metadata().expect("metadata").len();
         // The start, the end, and places between that differ from file to file.
@@ -63,13 +66,31 @@ fn one_flipped_byte_anywhere_does_not_stop_the_journal() {
                 kept.iter().all(|entry| entries.contains(entry)),
                 "altered entry: {context}"
             );
+            let lost = lost(&journal);
+            let there = |(position, _): &&(u64, Vec<u8>)| *position >= TRIMMED;
+            assert_eq!(
+                lost,
+                entries.iter().filter(there).count() as u64 - kept.iter().filter(there).count() as u64,
+                "{context}"
+            );
             let position = append_all(&journal, [b"goes on".to_vec()])[0];
             assert_eq!(
                 read_all(&journal, position),
                 [(position, b"goes on".to_vec())],
                 "{context}"
             );
+            assert!(
+                position >= entries.len() as u64,
+                "a position is never given again: {context}"
+            );
             let recovery = journal.recovery();
+            assert!(recovery.missing <= lost, "{context}");
+            assert_eq!(
+                recovery.again,
+                kept.iter().filter(|(position, _)| *position < TRIMMED).count() as u64,
+                "{context}"
+            );
+            again += usize::from(recovery.again > 0);
             if let Some(aside) = &recovery.set_aside {
                 assert!(aside.is_dir(), "{context}");
                 set_aside += 1;
@@ -79,36 +100,61 @@ fn one_flipped_byte_anywhere_does_not_stop_the_journal() {
         }
     }
     assert!(
-        set_aside > 0 && cut > 0,
-        "damage went unnoticed: {set_aside} set aside, {cut} cut"
+        set_aside > 0 && cut > 0 && again > 0,
+        "damage went unnoticed: {set_aside} set aside, {cut} cut, {again} with entries that came back"
     );
 }
 
 #[test]
-fn a_torn_last_write_costs_only_itself() {
+fn a_torn_last_write_costs_only_itself_and_one_that_was_durable_is_counted() {
     let scratch = Scratch::new();
     let journal = scratch.open();
     append_all(&journal, [noise(1, 700)]);
     let before = log_bytes_written(&scratch);
+    let positions_before = scratch.crash();
     append_all(&journal, [noise(2, 700)]);
     let after = log_bytes_written(&scratch);
-    for cut in [before + 1, before + 30, after - 1] {
-        let torn = scratch.crash();
-        let log = OpenOptions::new()
-            .write(true)
-            .open(torn.path().join("0.jnl"))
-            .expect("open");
-        log.set_len(cut).expect("cut");
+    for cut in [before + 1, before + 30, before + 300, after - 1] {
+        for durable in [false, true] {
+            let torn = scratch.crash();
+            if !durable {
+                fs::copy(positions_before.positions(), torn.positions()).expect("copied");
+            }
+            let log = OpenOptions::new()
+                .write(true)
+                .open(torn.path().join("0.jnl"))
+                .expect("open");
+            log.set_len(cut).expect("cut");
 
-        let recovered = torn.open();
+            let recovered = torn.open();
 
-        assert_eq!(recovered.recovery().set_aside, None, "cut at {cut}");
-        assert!(recovered.recovery().cut_bytes > 0, "cut at {cut}");
-        assert_eq!(read_all(&recovered, 0), [(0, noise(1, 700))], "cut at {cut}");
-        assert_eq!(append_all(&recovered, [b"again".to_vec()]), [1], "cut at {cut}");
-        recovered.close();
+            let recovery = recovered.recovery();
+            assert_eq!(recovery.set_aside, None, "cut at {cut}");
+            assert!(recovery.cut_bytes > 0, "cut at {cut}");
+            assert_eq!(recovery.missing, u64::from(durable), "cut at {cut}");
+            assert_eq!(read_all(&recovered, 0), [(0, noise(1, 700))], "cut at {cut}");
+            let next = 1 + u64::from(durable);
+            assert_eq!(append_all(&recovered, [b"again".to_vec()]), [next], "cut at {cut}");
+            recovered.close();
+        }
     }
     journal.close();
+}
+
+#[test]
+fn a_journal_without_its_positions_keeps_everything() {
+    let (scratch, entries) = journal_with_a_history();
+    for damage in [None, Some("00000000000000000020 000000")] {
+        let damaged = scratch.crash();
+        match damage {
+            None => fs::remove_file(damaged.positions()).expect("removed"),
+            Some(text) => fs::write(damaged.positions(), text).expect("written"),
+        }
+        let journal = damaged.open();
+        assert_eq!((journal.recovery().missing, lost(&journal)), (0, 0), "{damage:?}");
+        assert_eq!(read_all(&journal, 0), entries[TRIMMED as usize..], "{damage:?}");
+        journal.close();
+    }
 }
 
 fn log_bytes_written(scratch: &Scratch) -> u64 {

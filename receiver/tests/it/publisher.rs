@@ -403,6 +403,73 @@ fn a_record_that_fits_nowhere_is_counted_as_lost_and_stops_nothing() {
 }
 
 #[test]
+fn records_of_a_journal_set_aside_as_damaged_are_counted_and_stop_nothing() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    let journal = scratch.open();
+    append(&journal, 0..10);
+    append(&journal, 10..200);
+    journal.trim(10);
+    eventually("some are trimmed", || journal.first_position() > 0);
+    let kept = journal.backlog_records();
+    journal.close();
+    drop(journal);
+    std::fs::write(scratch.path().join("version"), b"damaged").expect("written");
+
+    let journal = scratch.open();
+    assert!(journal.recovery().set_aside.is_some());
+    let publishing = publish(&cluster.kafka(), &journal);
+    append(&journal, 200..250);
+
+    let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 50);
+    assert_eq!(distinct_ids(&messages), ids(200..250));
+    let metrics = publishing.metrics();
+    let lost = format!("receiver_lost_total{{reason=\"journal_damaged\"}} {kept}");
+    assert!(metrics.contains(&lost), "{lost}: {metrics}");
+    assert_eq!(publishing.drain(&journal), 0, "nothing waits for what is lost");
+}
+
+#[test]
+fn records_before_the_next_ones_are_trimmed_though_damage_took_those_between() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    cluster.0.broker_down(1).expect("down");
+    let journal = scratch.open();
+    let publishing = publish(&cluster.kafka(), &journal);
+    append(&journal, 0..20);
+    append(&journal, 20..40);
+    journal.seal();
+    assert_eq!(publishing.publisher.drain(Duration::ZERO).records, 40);
+    drop(journal);
+    cut_in_half(&scratch.path().join("0.jnl"));
+
+    // The client that has passed over them is given up: they are not counted again.
+    cluster.refuse_produce(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 1);
+    cluster.0.broker_up(1).expect("up");
+    let journal = scratch.open();
+    let lost = journal.recovery().missing;
+    assert!((1..=40).contains(&lost), "{lost}");
+    let publishing = publish(&cluster.kafka(), &journal);
+
+    eventually("what is left is published, the rest counted", || {
+        journal.backlog_records() == 0
+    });
+    let metrics = publishing.metrics();
+    for counted in [
+        format!("receiver_lost_total{{reason=\"journal_damaged\"}} {lost}"),
+        format!("receiver_published_total{{outcome=\"delivered\"}} {}", 40 - lost),
+    ] {
+        assert!(metrics.contains(&counted), "{counted}: {metrics}");
+    }
+    assert_eq!(publishing.drain(&journal), 0);
+}
+
+/// Of what is written in it; logs are preallocated with zeros.
+fn cut_in_half(log: &std::path::Path) {
+    let bytes = std::fs::read(log).expect("read");
+    let written = bytes.iter().rposition(|byte| *byte != 0).expect("written");
+    std::fs::write(log, &bytes[..written / 2]).expect("written");
+}
+
+#[test]
 fn a_drain_says_what_remains_when_kafka_is_away() {
     let (cluster, scratch) = (Cluster::new(), Scratch::new());
     cluster.0.broker_down(1).expect("down");

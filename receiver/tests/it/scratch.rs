@@ -42,9 +42,18 @@ impl Scratch {
         Journal::open(self.options()).expect("the journal opens")
     }
 
-    /// What a crash leaves: the files as they are now, while the journal is open.
+    /// The file beside the journal that remembers its positions.
+    pub(crate) fn positions(&self) -> PathBuf {
+        self.path().with_extension("positions")
+    }
+
+    /// What a crash leaves: the files as they are now, while the journal is open. The positions first: in a copy they
+    /// may be older than the rest, as in a crash, but never newer.
     pub(crate) fn crash(&self) -> Self {
         let crashed = Self::with_bytes_max(self.bytes_max);
+        if self.positions().exists() {
+            copy_file(&self.positions(), &crashed.positions());
+        }
         copy(&self.path(), &crashed.path());
         crashed
     }
@@ -106,6 +115,14 @@ pub(crate) fn read_all(journal: &Journal, from: Position) -> Vec<(Position, Vec<
         from = block.end();
     }
     entries
+}
+
+/// How many positions are lost: those without a block that were never trimmed, as a reader meets them.
+pub(crate) fn lost(journal: &Journal) -> u64 {
+    let read = read_all(journal, journal.first_position());
+    let from = journal.first_position().max(journal.recovery().trimmed_before);
+    let there = read.iter().filter(|(position, _)| *position >= from).count() as u64;
+    journal.next_position().saturating_sub(from) - there
 }
 
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -59,6 +59,16 @@ impl Process {
             .sum()
     }
 
+    /// The process, for those who look at it from outside.
+    pub(crate) fn id(&self) -> u32 {
+        self.running.id()
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn log(&self) -> String {
+        self.running.log()
+    }
+
     /// Ends it with SIGKILL.
     pub(crate) fn kill(self) {
         drop(self);

@@ -1,0 +1,254 @@
+//! The disk under the journal: full, read-only, refusing, slow, and a journal that another process holds. No answer
+//! changes, and what does not fit into memory is counted.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::support::{
+    Callback, Caller, Folder, Kafka, Kept, PATIENCE, Portcullis, Process, Site, SmallDisk, Tampered, Topic,
+    free_address, not_checked, wait_until,
+};
+
+/// Room for the journal's log, which is 64 MiB of zeros at first, and for what comes here.
+const DISK_BYTES: u64 = 96 << 20;
+/// As large as a body may be: 300 of them are more than the 16 MiB that wait in memory.
+const LARGE: usize = 60 << 10;
+const TOO_MANY: usize = 300;
+/// Of a slow disk. Far longer than an answer may wait for it.
+const SYNC: Duration = Duration::from_secs(10);
+/// Of the metric `receiver_rung`.
+const NORMAL: f64 = 0.0;
+const JOURNAL_SLOW: f64 = 1.0;
+const JOURNAL_FULL: f64 = 2.0;
+
+#[test]
+fn on_a_full_disk_answers_go_on_and_what_is_not_counted_as_lost_is_published_when_room_comes_back() {
+    let mut site = Site::at(Kafka::start());
+    let Some(disk) = small_disk(&mut site) else {
+        return;
+    };
+    let receiver = site.receiver().ready();
+    let mut caller = site.caller();
+    let mut names = Names::default();
+    names.post(&mut caller, "before", 10, 100);
+
+    disk.fill();
+    wait_until("the disk is full", PATIENCE, || {
+        names.post(&mut caller, "waits", 1, LARGE);
+        receiver.metric("receiver_rung") == JOURNAL_FULL
+    });
+    assert!(
+        receiver.log().contains("it goes on by itself when the disk takes them"),
+        "{}",
+        receiver.log()
+    );
+    assert_eq!(receiver.metric("receiver_journal_outage_left_seconds"), 0.0);
+    assert_eq!(receiver.metric("receiver_lost_total"), 0.0, "memory has room");
+    names.post(&mut caller, "too many", TOO_MANY, LARGE);
+
+    disk.free();
+    expect_normal(&receiver, &mut caller, &mut names);
+    let lost = receiver.metric("receiver_lost_total{reason=\"journal_broken\"}");
+    assert!(lost > 0.0, "so many are more than memory holds");
+    assert_eq!(receiver.metric("receiver_lost_total"), lost, "all else is kept");
+    names.expect_in_topic(&site, lost as usize);
+    receiver.stop();
+}
+
+#[test]
+fn a_receiver_that_starts_on_a_full_disk_answers_and_publishes_what_the_former_start_left() {
+    let mut site = Site::at(Kafka::start());
+    let Some(disk) = small_disk(&mut site) else {
+        return;
+    };
+    let away = ("PORTCULLIS__KAFKA__BOOTSTRAP", "127.0.0.1:1");
+    let receiver = site.receiver_with(&[away]);
+    wait_until("it listens", PATIENCE, || receiver.readiness().is_some());
+    let mut names = Names::default();
+    names.post(&mut site.caller(), "former", 20, 1_000);
+    wait_until("all of them are in the journal", PATIENCE, || {
+        receiver.metric("receiver_journal_append_seconds_count") >= 20.0
+    });
+    receiver.kill();
+
+    disk.fill();
+    let receiver = site.receiver();
+    wait_until("it listens", PATIENCE, || receiver.readiness().is_some());
+    let mut caller = site.caller();
+    wait_until("the rung tells it", PATIENCE, || {
+        names.post(&mut caller, "full", 1, LARGE);
+        receiver.metric("receiver_rung") == JOURNAL_FULL
+    });
+    disk.free();
+
+    expect_normal(&receiver, &mut caller, &mut names);
+    names.expect_in_topic(&site, 0);
+    assert_eq!(receiver.metric("receiver_lost_total"), 0.0, "{}", receiver.log());
+    receiver.stop();
+}
+
+#[test]
+fn a_read_only_disk_is_told_with_what_to_do_and_loses_nothing() {
+    let mut site = Site::at(Kafka::start());
+    let Some(disk) = small_disk(&mut site) else {
+        return;
+    };
+    let receiver = site.receiver_with(&[("PORTCULLIS__KAFKA__BOOTSTRAP", "127.0.0.1:1")]);
+    wait_until("it listens", PATIENCE, || receiver.readiness().is_some());
+    let mut names = Names::default();
+    names.post(&mut site.caller(), "before", 10, 100);
+    receiver.kill();
+
+    disk.remount("ro");
+    let told = second_receiver(site.folder()).run().expect(69).err;
+    assert!(told.contains("the disk is read-only, mount it for writing"), "{told}");
+
+    disk.remount("rw");
+    let receiver = site.receiver().ready();
+    names.expect_in_topic(&site, 0);
+    assert_eq!(receiver.metric("receiver_lost_total"), 0.0);
+    receiver.stop();
+}
+
+#[test]
+fn a_disk_that_refuses_in_the_middle_changes_no_answer_and_loses_nothing() {
+    let site = Site::at(Kafka::start());
+    if !can_tamper() {
+        return;
+    }
+    let receiver = site.receiver().ready();
+    let mut caller = site.caller();
+    let mut names = Names::default();
+    names.post(&mut caller, "before", 10, 100);
+    // As a file system answers that turned itself read-only, and as a dying disk does.
+    for error in ["EROFS", "EIO"] {
+        let tampered = Tampered::attach(receiver.id(), &format!("error={error}"));
+        wait_until("the rung tells it", PATIENCE, || {
+            names.post(&mut caller, error, 1, 1_000);
+            receiver.metric("receiver_rung") == JOURNAL_FULL
+        });
+        drop(tampered);
+        expect_normal(&receiver, &mut caller, &mut names);
+    }
+    names.expect_in_topic(&site, 0);
+    assert_eq!(receiver.metric("receiver_lost_total"), 0.0, "{}", receiver.log());
+    receiver.stop();
+}
+
+#[test]
+fn on_a_slow_disk_answers_go_first_and_their_records_follow() {
+    let site = Site::at(Kafka::start());
+    if !can_tamper() {
+        return;
+    }
+    let receiver = site.receiver().ready();
+    let mut caller = site.caller();
+    let mut names = Names::default();
+    names.post(&mut caller, "before", 10, 100);
+
+    let tampered = Tampered::attach(receiver.id(), &format!("delay_exit={}", SYNC.as_micros()));
+    wait_until("the rung tells it", PATIENCE, || {
+        let began = Instant::now();
+        names.post(&mut caller, "slow", 1, 1_000);
+        assert!(began.elapsed() < SYNC, "the answer waited for the disk");
+        receiver.metric("receiver_rung") == JOURNAL_SLOW
+    });
+    drop(tampered);
+
+    expect_normal(&receiver, &mut caller, &mut names);
+    let records = names.expect_in_topic(&site, 0);
+    assert!(
+        records
+            .iter()
+            .any(|kept| kept.value.contains("\"rung\":\"journal_slow\""))
+    );
+    assert_eq!(receiver.metric("receiver_lost_total"), 0.0);
+    receiver.stop();
+}
+
+#[test]
+fn a_journal_that_another_process_holds_is_told_with_what_to_do_and_is_not_harmed() {
+    let mut site = Site::at(Kafka::start());
+    let receiver = site.receiver().ready();
+    let mut names = Names::default();
+    names.post(&mut site.caller(), "before", 10, 100);
+
+    let told = second_receiver(site.folder()).run().expect(69).err;
+
+    assert!(
+        told.contains("held by another process: stop that one, or give this one a data directory of its own"),
+        "{told}"
+    );
+    names.post(&mut site.caller(), "after", 10, 100);
+    names.expect_in_topic(&site, 0);
+    receiver.stop();
+}
+
+/// What was posted and answered.
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl Names {
+    /// Posts so many callbacks, each of so many bytes and more; every one must be answered with what is allowed.
+    #[track_caller]
+    fn post(&mut self, caller: &mut Caller, phase: &str, many: usize, bytes: usize) {
+        for _ in 0..many {
+            let name = format!("{phase} {}", self.0.len());
+            // It compresses well: the test cluster keeps 5 MiB.
+            let long = Callback::topic(&"o".repeat(bytes), &name);
+            assert_eq!(caller.post(&long).code(), 0, "{name}");
+            self.0.push(name);
+        }
+    }
+
+    /// All but `lost` of them are in the topic, once.
+    #[track_caller]
+    fn expect_in_topic(&self, site: &Site, lost: usize) -> Vec<Kept> {
+        let mut topic = Topic::of(&site.kafka, &site.kafka.topics.callbacks);
+        topic.read_until("every record that is not lost", |kept| {
+            kept.len() >= self.0.len() - lost
+        });
+        let kept = topic.read_to_end();
+        let names: BTreeSet<String> = kept.iter().filter_map(|kept| kept.record().name).collect();
+        let missing = self.0.iter().filter(|name| !names.contains(*name)).count();
+        assert_eq!((missing, kept.len()), (lost, self.0.len() - lost), "each is there once");
+        kept.to_vec()
+    }
+}
+
+/// The same process goes on as before, without a restart.
+#[track_caller]
+fn expect_normal(receiver: &Process, caller: &mut Caller, names: &mut Names) {
+    wait_until("the journal is normal again", PATIENCE, || {
+        names.post(caller, "again", 1, 100);
+        receiver.metric("receiver_rung") == NORMAL
+    });
+}
+
+/// Under the data of the site's processes.
+fn small_disk(site: &mut Site) -> Option<SmallDisk> {
+    match SmallDisk::mount(&site.folder().path().join("data"), DISK_BYTES) {
+        Ok(disk) => Some(disk),
+        Err(why) => {
+            not_checked("a full and a read-only disk", &why);
+            None
+        }
+    }
+}
+
+fn can_tamper() -> bool {
+    let possible = Tampered::is_possible();
+    if let Err(why) = &possible {
+        not_checked("a slow disk, and one that refuses", why);
+    }
+    possible.is_ok()
+}
+
+/// With the data of the first one, and addresses of its own.
+fn second_receiver(folder: &Folder) -> Portcullis {
+    let own = |key: &str| (format!("PORTCULLIS__RECEIVER__{key}"), free_address().to_string());
+    [own("LISTEN"), own("ADMIN")].iter().fold(
+        Portcullis::command(folder.path(), &["receiver"]),
+        |receiver, (name, value)| receiver.environment(name, value),
+    )
+}
