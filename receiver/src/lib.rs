@@ -23,6 +23,7 @@ mod budget;
 pub mod callback;
 mod config;
 pub mod decision;
+mod drain;
 pub mod entry;
 pub mod journal;
 pub mod loss;
@@ -38,3 +39,4 @@ mod verdicts;
 
 pub use app::{Receiver, Remaining, StartError};
 pub use config::{Config, Fallback, FallbackReply, StaleVerdicts, Tokens};
+pub use drain::Drain;
