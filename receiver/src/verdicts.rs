@@ -77,7 +77,7 @@ impl Verdicts {
             from_snapshot: false,
             known_to_hold: Instant::now(),
             changed: false,
-            ends: Ends::start(options.kafka.clone())?,
+            ends: Ends::start(options.kafka.clone(), Arc::clone(&stop))?,
             options,
         };
         let thread = std::thread::Builder::new()
