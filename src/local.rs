@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use portcullis_receiver::Receiver;
+use portcullis_receiver::{Drain, Receiver};
 use portcullis_schema::{AppId, Readiness, kafka::Kafka, units};
 use portcullis_worker::{Rules, Worker};
 use prometheus_client::registry::Registry;
@@ -217,7 +217,7 @@ impl Running {
         let tally = self
             .traffic
             .map(|traffic| tokio::task::block_in_place(|| traffic.stop()));
-        let remaining = self.receiver.drain(DRAIN_WITHIN).await;
+        let remaining = self.receiver.drain(Drain::Leaving).await;
         let worker = self.worker;
         tokio::task::block_in_place(|| worker.drain(DRAIN_WITHIN));
         let told = tokio::task::block_in_place(|| self.story.stop());

@@ -1,5 +1,6 @@
+mod listening;
+
 use std::net::TcpListener;
-use std::time::Duration;
 
 use clap::Args;
 use portcullis_receiver::{Config, Receiver};
@@ -10,10 +11,7 @@ use crate::admin;
 use crate::failure::Failure;
 use crate::process::{Signals, bind, runtime, told};
 use crate::settings::File;
-
-/// How long a stopping receiver goes on publishing. Below the 30 s that container runtimes wait before they kill;
-/// what remains is on disk, and the next start publishes it.
-const CATCH_UP: Duration = Duration::from_secs(15);
+use listening::Listening;
 
 /// The receiver process.
 #[derive(Args)]
@@ -25,26 +23,26 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let config = self.file.load_with_apps()?.receiver;
-        let callbacks = bind("receiver.listen", config.listen)?;
+        let callbacks = Listening::start(config.listen)?;
         let admin = bind("receiver.admin", config.admin)?;
         runtime()?.block_on(serve(config, callbacks, admin))
     }
 }
 
-async fn serve(config: Config, callbacks: TcpListener, admin: TcpListener) -> Result<(), Failure> {
+async fn serve(config: Config, callbacks: Listening, admin: TcpListener) -> Result<(), Failure> {
     for (app, _) in config.apps.iter().filter(|(_, tokens)| tokens.accepts_unsigned()) {
         warn!(%app, "callbacks of this app are accepted unsigned: anybody who reaches the address can send them");
     }
     let signals = Signals::listen()?;
     let mut registry = Registry::default();
-    let started = Receiver::start(config, callbacks, &mut registry);
+    let started = Receiver::start(config, callbacks.socket, &mut registry);
     let receiver = started.map_err(|error| Failure::Away(format!("the receiver does not start: {}", told(&error))))?;
     admin::serve(admin, receiver.readiness(), registry)?;
     let namesake = tokio::select! {
         () = signals.stop_requested() => None,
         namesake = receiver.yields_to() => Some(namesake),
     };
-    receiver.drain(CATCH_UP).await;
+    receiver.drain(callbacks.drain).await;
     match namesake {
         None => Ok(()),
         Some(namesake) => Err(Failure::Unusable(format!(

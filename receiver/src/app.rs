@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use portcullis_schema::{Readiness, Timestamp, Uuid};
 use prometheus_client::registry::Registry;
@@ -12,6 +12,7 @@ use crate::answer::Answering;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::decision::Decisions;
+use crate::drain::Drain;
 use crate::instance::{Instance, Namesake, Namesakes};
 use crate::journal::{self, Journal, OpenError};
 use crate::ledger::{Former, Ledger, Speaker};
@@ -27,8 +28,6 @@ const FORGED_PER_SECOND: u32 = 10;
 const FORGED_BURST: u32 = 100;
 /// The share of the reply's deadline that is kept for deciding and for the way back through a busy machine.
 const REPLY_SHARE: u32 = 10;
-/// For requests under way when the receiver stops: far more than a reply's deadline.
-const ANSWERS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running receiver.
 pub struct Receiver {
@@ -155,18 +154,18 @@ impl Receiver {
         }
     }
 
-    /// Ends in order: not ready, no new connections, requests under way answered, the ledger told, the journal
-    /// sealed, what it holds
-    /// published for at most `catch_up`, the journal closed. What remains is published by the next start.
-    pub async fn drain(self, catch_up: Duration) -> Remaining {
+    /// Ends in order: not ready, every connection ended by an answer, no new ones, the ledger told, the journal sealed,
+    /// what it holds published within a bound, the journal closed. What remains is published by the next start.
+    pub async fn drain(self, drain: Drain) -> Remaining {
         self.readiness.unset("accepting", "the receiver is stopping");
-        self.server.drain(ANSWERS_PATIENCE).await;
+        self.server.drain(drain).await;
         self.ledger.stop();
+        self.instance.stop();
         let rest = move || {
+            self.verdicts.ask_to_stop();
             self.journal.seal();
-            let records = self.publisher.drain(catch_up).records;
+            let records = self.publisher.drain(drain.catch_up()).records;
             self.verdicts.stop();
-            self.instance.stop();
             Remaining { records }
         };
         // Joins threads and waits for Kafka: not on a thread of the runtime.

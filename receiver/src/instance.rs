@@ -9,7 +9,6 @@ mod namesakes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use portcullis_schema::kafka::Kafka;
@@ -44,7 +43,6 @@ const POLL_WAIT: Duration = Duration::from_millis(100);
 /// The listening thread.
 pub(crate) struct Instance {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
     found: watch::Receiver<Option<Namesake>>,
 }
 
@@ -66,10 +64,10 @@ impl Instance {
             taken: false,
             settled: false,
         };
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("instance".to_owned())
             .spawn(move || listener.run())?;
-        Ok(Self { stop, thread, found })
+        Ok(Self { stop, found })
     }
 
     /// Whom this receiver has to yield to, when it is known before this one was ready.
@@ -77,12 +75,9 @@ impl Instance {
         self.found.clone()
     }
 
-    /// Ends within [`ANSWER_MAX`]. Blocks.
+    /// The thread ends within [`ANSWER_MAX`]. It holds nothing that anybody would have to wait for.
     pub(crate) fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
-        if self.thread.join().is_err() {
-            error!("the listener for namesakes panicked");
-        }
     }
 }
 

@@ -26,6 +26,7 @@ pub mod callback;
 mod config;
 mod consumer;
 pub mod decision;
+mod drain;
 pub mod entry;
 mod instance;
 pub mod journal;
@@ -43,4 +44,5 @@ mod verdicts;
 
 pub use app::{Receiver, Remaining, StartError};
 pub use config::{Config, Fallback, FallbackReply, StaleVerdicts, Tokens};
+pub use drain::Drain;
 pub use instance::Namesake;

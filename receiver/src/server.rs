@@ -1,20 +1,48 @@
 //! The connections that callbacks come in on: how many, how slow, and how they end.
+//!
+//! Chat keeps its connections, sends a callback once, and lets the operation through when no answer comes. A
+//! connection that is closed while a callback is on its way to it is such a silence. So connections end by an answer
+//! that says `Connection: close`, and only those that nobody uses end by being closed:
+//!
+//! 1. From the stop on every answer is the last of its connection. Accepting goes on, so that whoever was told so finds
+//!    the door open: for as long as a connection from before the stop is left, at most for [`LINGER`]. What remains
+//!    after that time has been silent throughout.
+//! 2. When the socket outlives this process ([`Drain::HandingOver`]), callers may as well wait for the next start: no
+//!    more is accepted, and the kernel's queue keeps what comes. When nobody listens afterwards
+//!    ([`Drain::Leaving`]), the linger lasts until nobody has come for [`CALM`] either, so that a balancer has time to
+//!    notice; then what the kernel has queued is accepted too, and the address is given up.
+//! 3. What is under way is answered. A connection without a request ends when the kernel has nothing of it either: at
+//!    once, or [`FIRST_BYTES_WITHIN`] after it was accepted. Who has sent half a request has time for the rest, within
+//!    a bound; then it is cut, so that no callback is answered whose record would be refused.
+//!
+//! Why one who still accepts may take 5 s, and one who does not must be quick: in step 1 everybody is answered as ever.
+//! From the end of it callers of a handed-over socket wait, and they have 2 s for the whole of step 3 (milliseconds; for
+//! who dawdles [`FIRST_BYTES_WITHIN`] and a reply's deadline more), the last records ([`Drain::catch_up`]) and the next
+//! start.
+//!
+//! What no server can rule out: a callback that is sent into a silent connection within the time that the news of its
+//! closing takes to the caller. After [`LINGER`] of silence that is unlikely, and a caller that looks before it writes
+//! is not concerned.
+
+mod connection;
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::TokioTimer;
 use hyper_util::service::TowerToHyperService;
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{info, warn};
 
 use crate::answer::{self, Answering};
+use crate::drain::Drain;
 
 /// From one request to the end of the next one's head, idle time included. Long, because Chat keeps connections and
 /// never repeats a callback: one that meets a closing connection passes unseen.
@@ -26,11 +54,49 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 256;
 /// Before the next try when the process has no descriptors left: they come back when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection from before the stop may take to its last answer. Longer than the second or two between the
+/// callbacks of a connection that is in use, and with 15 s of publishing behind it below the 30 s of container runtimes.
+const LINGER: Duration = Duration::from_secs(5);
+/// Nobody came for so long: nobody calls, or a balancer sends them elsewhere. Short, because a stop should be, too.
+const CALM: Duration = Duration::from_millis(500);
+/// From the end of the handshake to the first bytes of a request, which follow it at once or come a round trip later.
+/// A round trip around the earth takes 250 ms.
+const FIRST_BYTES_WITHIN: Duration = Duration::from_millis(250);
+/// What a busy machine may add to a reply's deadline.
+const MARGIN: Duration = Duration::from_millis(100);
+/// What the kernel queues for a socket, at most: `net.core.somaxconn`.
+const QUEUE_MAX: usize = 4_096;
 
 /// The accepting task, and the way to end it.
 pub(crate) struct Server {
-    stop: watch::Sender<bool>,
-    accepting: JoinHandle<GracefulShutdown>,
+    accepting: JoinHandle<()>,
+    stop: watch::Sender<Option<Drain>>,
+    connections: Arc<Connections>,
+    /// What a callback may wait before its answer is made.
+    reply_patience: Duration,
+}
+
+/// All open connections, and what they are told.
+struct Connections {
+    http: http1::Builder,
+    router: TowerToHyperService<Router>,
+    /// Every answer is the last of its connection.
+    stopping: Arc<AtomicBool>,
+    /// Those that were accepted before the stop, and after it.
+    kept: watch::Sender<Until>,
+    fresh: watch::Sender<Until>,
+    last_accepted: Mutex<Instant>,
+}
+
+/// How long a connection may live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Until {
+    /// Until its caller, an answer or a timeout ends it.
+    Ended,
+    /// Until nobody is owed an answer.
+    Quiet,
+    /// Until now.
+    Cut,
 }
 
 impl Server {
@@ -42,72 +108,163 @@ impl Server {
     ) -> std::io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let router = Router::new().fallback(answer::answer).with_state(answering);
-        let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, router, connections_max, stopped));
-        Ok(Self { stop, accepting })
+        let reply_patience = answering.patience;
+        let connections = Arc::new(Connections::new(answering));
+        let (stop, stopped) = watch::channel(None);
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&connections), connections_max, stopped));
+        Ok(Self {
+            accepting,
+            stop,
+            connections,
+            reply_patience,
+        })
     }
 
-    /// Accepts no more, lets every request under way be answered and its connection end, at most for `patience`.
-    pub(crate) async fn drain(self, patience: Duration) {
-        // The accepting task may be gone already; then there is nothing to tell it.
-        let _ = self.stop.send(true);
-        let Ok(connections) = self.accepting.await else {
-            return;
-        };
-        let open = connections.count();
-        if timeout(patience, connections.shutdown()).await.is_err() {
-            warn!(open, "connections did not end in time and are cut");
+    /// Ends every connection as the module's header tells, and returns when none is left.
+    pub(crate) async fn drain(self, drain: Drain) {
+        let connections = self.connections;
+        connections.stopping.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        // Over when nobody is left, or by time; then nothing is to be done about it.
+        let _ = timeout(LINGER, connections.linger(drain)).await;
+        let lingered = began.elapsed();
+        self.stop.send_replace(Some(drain));
+        // A panic of that task has been printed, and ends it too.
+        let _ = self.accepting.await;
+
+        let quiet = connections.count();
+        connections.tell(Until::Quiet);
+        let patience = FIRST_BYTES_WITHIN + self.reply_patience + MARGIN;
+        if timeout(patience, connections.gone()).await.is_err() {
+            let open = connections.count();
+            warn!(open, "connections with half a request did not end in time and are cut");
+            connections.tell(Until::Cut);
+            connections.gone().await;
         }
+        info!(?lingered, quiet, "no connection is left, accepting has ended");
+    }
+}
+
+impl Connections {
+    fn new(answering: Arc<Answering>) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(BUFFER_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .keep_alive(true);
+        let router = Router::new().fallback(answer::answer).with_state(answering);
+        Self {
+            http,
+            router: TowerToHyperService::new(router),
+            stopping: Arc::default(),
+            kept: watch::Sender::new(Until::Ended),
+            fresh: watch::Sender::new(Until::Ended),
+            last_accepted: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Starts answering on it; `place` is given back at its end.
+    fn open(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        let stopping = Arc::clone(&self.stopping);
+        let group = match stopping.load(Ordering::Relaxed) {
+            true => &self.fresh,
+            false => &self.kept,
+        };
+        *self.last_accepted.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let (until, http, router) = (group.subscribe(), self.http.clone(), self.router.clone());
+        tokio::spawn(async move {
+            connection::serve(stream, http, router, stopping, until).await;
+            drop(place);
+        });
+    }
+
+    /// For as long as it makes sense to accept further connections.
+    async fn linger(&self, drain: Drain) {
+        self.kept.closed().await;
+        if drain == Drain::HandingOver {
+            return;
+        }
+        loop {
+            let calm = *self.last_accepted.lock().unwrap_or_else(PoisonError::into_inner) + CALM;
+            if calm <= Instant::now() {
+                return;
+            }
+            sleep_until(calm).await;
+        }
+    }
+
+    fn tell(&self, until: Until) {
+        self.kept.send_replace(until);
+        self.fresh.send_replace(until);
+    }
+
+    async fn gone(&self) {
+        self.kept.closed().await;
+        self.fresh.closed().await;
+    }
+
+    fn count(&self) -> usize {
+        self.kept.receiver_count() + self.fresh.receiver_count()
     }
 }
 
 async fn accept(
     listener: tokio::net::TcpListener,
-    router: Router,
+    connections: Arc<Connections>,
     connections_max: usize,
-    mut stopped: watch::Receiver<bool>,
-) -> GracefulShutdown {
+    mut stopped: watch::Receiver<Option<Drain>>,
+) {
     let room = Arc::new(Semaphore::new(connections_max));
-    let connections = GracefulShutdown::new();
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .keep_alive(true);
     loop {
         let accepted = tokio::select! {
-            _ = stopped.changed() => return connections,
+            _ = stopped.changed() => break,
             accepted = accept_one(&listener, &room) => accepted,
         };
-        let (stream, place) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, place)) => connections.open(stream, place),
             Err(error) => {
                 warn!(%error, "a connection cannot be accepted");
                 sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%error, "a connection broke");
-            }
-            drop(place);
-        });
+        }
+    }
+    if *stopped.borrow() == Some(Drain::Leaving)
+        && let Err(error) = accept_queued(listener, &connections, &room)
+    {
+        warn!(%error, "connections that waited to be accepted are cut");
     }
 }
 
 async fn accept_one(
     listener: &tokio::net::TcpListener,
     room: &Arc<Semaphore>,
-) -> std::io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
     // Never closed, so a place is all that can come of it.
     let place = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, place))
+}
+
+/// What waits in the kernel's queue at this moment, which the end of the listener would reset.
+fn accept_queued(
+    listener: tokio::net::TcpListener,
+    connections: &Connections,
+    room: &Arc<Semaphore>,
+) -> std::io::Result<()> {
+    // Asks the kernel itself: what arrived a moment ago has not reached the runtime yet.
+    let listener = listener.into_std()?;
+    for _ in 0..QUEUE_MAX {
+        let place = Arc::clone(room).try_acquire_owned().map_err(std::io::Error::other)?;
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        connections.open(TcpStream::from_std(stream)?, place);
+    }
+    Ok(())
 }

@@ -39,6 +39,9 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How long a poll waits when there is nothing: the bound on stopping, not on a verdict, which wakes it.
 const POLL_WAIT: Duration = Duration::from_millis(100);
+/// Three times what a stop takes while Kafka answers: [`POLL_WAIT`] and a snapshot.
+const STOP_MAX: Duration = Duration::from_millis(300);
+const STOP_POLL: Duration = Duration::from_millis(5);
 /// Messages applied before their offsets and terms are put in force together.
 const BATCH_MAX: usize = 1_000;
 /// How often the lag is measured, and the memory swept.
@@ -73,7 +76,7 @@ impl Verdicts {
             from_snapshot: false,
             known_to_hold: Instant::now(),
             changed: false,
-            ends: Ends::start(options.kafka.clone())?,
+            ends: Ends::start(options.kafka.clone(), Arc::clone(&stop))?,
             options,
         };
         let thread = std::thread::Builder::new()
@@ -82,9 +85,22 @@ impl Verdicts {
         Ok(Self { stop, thread })
     }
 
-    /// Ends within [`ASK_TIMEOUT`], the last snapshot written. Blocks.
-    pub(crate) fn stop(self) {
+    /// The thread ends beside what else is stopped. Returns at once.
+    pub(crate) fn ask_to_stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the end, the last snapshot written, for at most [`STOP_MAX`]: a question to a Kafka that is away takes
+    /// longer, then there is nothing new to write, and the process ends without the thread. Blocks.
+    pub(crate) fn stop(self) {
+        self.ask_to_stop();
+        let until = Instant::now() + STOP_MAX;
+        while !self.thread.is_finished() {
+            if Instant::now() >= until {
+                return;
+            }
+            std::thread::sleep(STOP_POLL);
+        }
         if self.thread.join().is_err() {
             error!("the verdict reader panicked");
         }

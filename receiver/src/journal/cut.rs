@@ -31,6 +31,8 @@ impl Logs {
 /// The place after the last byte that is not zero.
 fn written_end(path: &Path) -> io::Result<u64> {
     const CHUNK: u64 = 64 << 10;
+    // Compared as a whole, because up to 64 MiB of zeros stand between a restart and its first answer.
+    static ZEROS: [u8; CHUNK as usize] = [0; CHUNK as usize];
     let mut file = File::open(path)?;
     let mut end = file.metadata()?.len();
     let mut chunk = Vec::new();
@@ -39,7 +41,9 @@ fn written_end(path: &Path) -> io::Result<u64> {
         chunk.clear();
         file.seek(SeekFrom::Start(start))?;
         (&mut file).take(end - start).read_to_end(&mut chunk)?;
-        if let Some(last) = chunk.iter().rposition(|byte| *byte != 0) {
+        if chunk != ZEROS[..chunk.len()]
+            && let Some(last) = chunk.iter().rposition(|byte| *byte != 0)
+        {
             return Ok(start + last as u64 + 1);
         }
         end = start;

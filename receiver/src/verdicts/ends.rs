@@ -35,8 +35,9 @@ struct Asked {
 }
 
 impl Ends {
-    pub(super) fn start(kafka: Kafka) -> std::io::Result<Self> {
-        let (latest, stop) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
+    /// Ends with `stop`, beside the reader, or when it is dropped.
+    pub(super) fn start(kafka: Kafka, stop: Arc<AtomicBool>) -> std::io::Result<Self> {
+        let latest = Arc::new(Mutex::new(None));
         let (answers, stopped) = (Arc::clone(&latest), Arc::clone(&stop));
         let thread = std::thread::Builder::new()
             .name("verdict-ends".to_owned())

@@ -1,4 +1,6 @@
 use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -40,6 +42,28 @@ impl Portcullis {
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.0.env(name, value);
         self
+    }
+
+    /// Passes it a socket as systemd would: as descriptor 3, where only a shell can put it.
+    pub(crate) fn passing(self, socket: &TcpListener) -> Self {
+        const PASS: &str = r#"exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@""#;
+        let socket = socket.try_clone().expect("a second handle");
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", PASS, "sh"])
+            .arg(self.0.get_program())
+            .args(self.0.get_args())
+            .stdin(OwnedFd::from(socket));
+        if let Some(folder) = self.0.get_current_dir() {
+            shell.current_dir(folder);
+        }
+        for (name, value) in self.0.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        Self(shell)
     }
 
     /// Runs it to its end.

@@ -58,6 +58,39 @@ impl Caller {
         Ok(answer)
     }
 
+    /// Sends the beginning of a request on a connection of its own; [`Caller::exchange`] sends the rest.
+    pub(crate) fn begin(&mut self, bytes: &[u8]) {
+        let mut connection = self.connect().expect("a connection");
+        connection.get_mut().write_all(bytes).expect("written");
+        self.connection = Some(connection);
+    }
+
+    /// Closes the connection, if there is one.
+    pub(crate) fn hang_up(&mut self) {
+        self.connection = None;
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Gives up a connection that was closed from the other side, as every HTTP client does before it writes.
+    pub(crate) fn look(&mut self) {
+        let still_open = |connection: &mut BufReader<TcpStream>| {
+            let stream = connection.get_mut();
+            stream.set_nonblocking(true)?;
+            let peeked = stream.peek(&mut [0]);
+            stream.set_nonblocking(false)?;
+            peeked
+        };
+        if let Some(connection) = &mut self.connection {
+            let looked = still_open(connection);
+            if looked.is_ok() || looked.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+                self.connection = None;
+            }
+        }
+    }
+
     fn connect(&self) -> io::Result<BufReader<TcpStream>> {
         let stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;

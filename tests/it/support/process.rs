@@ -86,11 +86,13 @@ impl Process {
         self.running.signal("TERM");
     }
 
-    /// Waits for the end of a process that was asked to stop; panics unless it comes in time, with exit code 0.
+    /// Waits for the end of a process that was asked to stop, and gives what it printed; panics unless the end comes in
+    /// time, with exit code 0.
     #[track_caller]
-    pub(crate) fn stopped(mut self) {
+    pub(crate) fn stopped(mut self) -> String {
         let status = self.running.wait(STOP_MAX);
         assert_eq!(status.code(), Some(0), "{}", self.running.log());
+        self.running.log()
     }
 
     fn get(&self, path: &str) -> Option<(u16, String)> {

@@ -1,5 +1,5 @@
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use portcullis_schema::Uuid;
 use serde_json::Value;
@@ -51,12 +51,23 @@ impl Site {
 
     /// Starts a receiver with settings of its own, such as `("PORTCULLIS__RECEIVER__DATA", "elsewhere")`.
     pub(crate) fn receiver_with(&self, settings: &[(&str, &str)]) -> Process {
-        self.start("receiver", "RECEIVER", settings)
+        self.start("receiver", "RECEIVER", settings, |process| process)
+    }
+
+    /// A socket where its receiver is called, for receivers that it is passed to.
+    pub(crate) fn socket(&self) -> TcpListener {
+        TcpListener::bind(self.listen).expect("the address is free")
+    }
+
+    /// Starts its receiver with a socket that is passed.
+    pub(crate) fn receiver_on(&self, socket: &TcpListener) -> Process {
+        self.start("receiver", "RECEIVER", &[], |process| process.passing(socket))
     }
 
     /// Starts a worker of its group.
     pub(crate) fn worker(&self, instance: &str) -> Process {
-        self.start("worker", "WORKER", &[("PORTCULLIS__WORKER__INSTANCE", instance)])
+        let named = [("PORTCULLIS__WORKER__INSTANCE", instance)];
+        self.start("worker", "WORKER", &named, |process| process)
     }
 
     /// A connection to its receiver.
@@ -87,7 +98,13 @@ impl Site {
         self.verdict(&["list", "--json"]).expect(0).json()
     }
 
-    fn start(&self, command: &str, section: &str, environment: &[(&str, &str)]) -> Process {
+    fn start(
+        &self,
+        command: &str,
+        section: &str,
+        environment: &[(&str, &str)],
+        prepared: impl FnOnce(Portcullis) -> Portcullis,
+    ) -> Process {
         let admin = free_address();
         let mut process = Portcullis::command(self.folder.path(), &[command]);
         process = process.environment(&format!("PORTCULLIS__{section}__ADMIN"), &admin.to_string());
@@ -96,6 +113,6 @@ impl Site {
         }
         let number = self.started.replace(self.started.get() + 1);
         let log = self.folder.path().join(format!("{command}-{number}.log"));
-        Process::new(process.start(log), admin)
+        Process::new(prepared(process).start(log), admin)
     }
 }
