@@ -23,8 +23,8 @@ pub(super) fn advice(counted_topics: &Counted, boots: &[BootReport], now: Timest
                 .to_owned(),
         ),
         (0, false) => told.push(format!(
-            "Nothing is missing: every record that the ledger proves is in Kafka, {} of {}.",
-            counted(proven(&judged), "number"),
+            "Nothing is missing: every record that the ledger tells of is in Kafka, {} of {}.",
+            counted(checked(&judged), "record"),
             counted(judged.len() as u64, "boot"),
         )),
         _ => told.extend(missing_of_receivers(boots)),
@@ -60,7 +60,7 @@ pub(super) fn is_silent(boot: &BootReport, now: Timestamp) -> bool {
     matches!(boot.ending, Ending::Open { heard } if now.since(heard) >= SILENT_AFTER)
 }
 
-fn proven(judged: &[&BootReport]) -> u64 {
+fn checked(judged: &[&BootReport]) -> u64 {
     let ranges = judged.iter().filter_map(|boot| boot.judged);
     ranges.fold(0, |sum: u64, (base, floor)| sum.saturating_add(floor - base))
 }
@@ -88,7 +88,9 @@ fn missing_of_receivers(boots: &[BootReport]) -> Vec<String> {
                 grouped(lost)
             ),
         };
-        format!("MISSING: {} of {} in no topic. {explained}.", are(missing, "record"), visible(receiver))
+        let verb = if missing == 1 { "is" } else { "are" };
+        let missing = counted(missing, "record");
+        format!("MISSING: {missing} of {} {verb} in no topic. {explained}.", visible(receiver))
     });
     told.collect()
 }
@@ -140,27 +142,27 @@ fn left_out(counted_topics: &Counted) -> Vec<String> {
     let sentences = [
         (
             counted_topics.undecodable,
-            "message",
-            "of callbacks cannot be read and count as no record: who else writes to that topic?",
+            "Messages in callbacks that cannot be read, and count as no record",
+            "Who else writes to that topic?",
         ),
         (
             counted_topics.undecodable_entries,
-            "message",
-            "of the ledger cannot be read and prove nothing: is this portcullis older than a receiver?",
+            "Messages in the ledger that cannot be read, and prove nothing",
+            "Is this portcullis older than a receiver?",
         ),
         (
             strangers,
-            "message",
-            "name the boot of another receiver and are left out: was a data directory or a record copied?",
+            "Messages with the boot of another receiver, which are left out",
+            "Was a data directory or a record copied?",
         ),
         (
             forgotten.boots,
-            "boot",
-            "had no room and are left out: reconcile a shorter time with --from.",
+            "Boots for which there was no room, and which are left out",
+            "Reconcile a shorter time with --from.",
         ),
     ];
     let told = sentences.into_iter().filter(|(number, ..)| *number > 0);
-    told.map(|(number, what, sentence)| format!("{} {sentence}", counted(number, what)))
+    told.map(|(number, what, next)| format!("{what}: {}. {next}", grouped(number)))
         .collect()
 }
 

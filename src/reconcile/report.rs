@@ -81,9 +81,9 @@ impl Report {
             host => format!(" on {}", visible(host)),
         };
         writeln!(out, "{}{host}, boot {}", visible(&boot.receiver), boot.boot)?;
-        line(out, "ended", &self.ending(boot))?;
+        line(out, "state", &self.state(boot))?;
         line(out, "records", &records(boot))?;
-        line(out, "proven", &proven(boot))?;
+        line(out, "checked", &checked(boot))?;
         if boot.missing_records > 0 {
             line(out, "MISSING", &numbers(boot.missing_records, &boot.missing))?;
         }
@@ -100,17 +100,17 @@ impl Report {
         writeln!(out)
     }
 
-    fn ending(&self, boot: &BootReport) -> String {
+    fn state(&self, boot: &BootReport) -> String {
         match boot.ending {
             Ending::Unknown => "unknown: the ledger does not tell of it".to_owned(),
             Ending::Open { heard } => {
                 let since = rounded(self.now.since(heard));
                 match is_silent(boot, self.now) {
-                    true => format!("unknown: silent for {since}, since {heard}"),
-                    false => format!("no, it runs: heard of {since} ago"),
+                    true => format!("silent for {since}, since {heard}"),
+                    false => format!("runs, heard of {since} ago"),
                 }
             }
-            Ending::Stopped { at } => format!("in order, {at}"),
+            Ending::Stopped { at } => format!("stopped in order, {at}"),
             Ending::Followed { by, at } => format!("followed by boot {by}, {at}"),
         }
     }
@@ -133,8 +133,8 @@ impl Report {
             "records": boot.records,
             "too_large": boot.too_large,
             "repeats": boot.repeats,
-            "proven_from": boot.judged.map(|(base, _)| base),
-            "proven_below": boot.judged.map(|(_, floor)| floor),
+            "checked_from": boot.judged.map(|(base, _)| base),
+            "checked_below": boot.judged.map(|(_, floor)| floor),
             "missing": boot.missing.iter().map(pair).collect::<Vec<Value>>(),
             "missing_records": boot.missing_records,
             "late": boot.late.iter().map(pair).collect::<Vec<Value>>(),
@@ -178,7 +178,7 @@ fn records(boot: &BootReport) -> String {
     told
 }
 
-fn proven(boot: &BootReport) -> String {
+fn checked(boot: &BootReport) -> String {
     match boot.judged {
         None => "nothing: no entry of it in the ledger within what is kept".to_owned(),
         Some((base, floor)) if base == floor => format!("nothing yet, from number {base} on"),

@@ -115,7 +115,7 @@ fn a_record_that_was_removed_is_named_with_its_number() {
         "receiver-1 on host-1, boot ",
         "MISSING  4 records, numbers 101 to 103, 200\n",
         "lost     3 journal_full\n",
-        "MISSING: 4 records are of receiver-1 in no topic. It counted only 3 as lost",
+        "MISSING: 4 records of receiver-1 are in no topic. It counted only 3 as lost",
     ] {
         assert!(told.contains(part), "{part} in\n{told}");
     }
@@ -169,7 +169,7 @@ fn nothing_is_missing_over_a_crash_and_a_stop_and_repeats_and_dead_letters_are_t
         ("too_large", 1),
         ("first", 0),
         ("last", 99),
-        ("proven_below", 100),
+        ("checked_below", 100),
     ] {
         assert_eq!(crashed[field], value, "{field}");
     }
@@ -181,14 +181,17 @@ fn nothing_is_missing_over_a_crash_and_a_stop_and_repeats_and_dead_letters_are_t
 
     let told = topics.reconcile(&[]).expect(0).out;
     assert!(
-        told.contains("Nothing is missing: every record that the ledger proves is in Kafka, 110 numbers of 2 boots."),
+        told.contains("Nothing is missing: every record that the ledger tells of is in Kafka, 110 records of 2 boots."),
         "{told}"
     );
     assert!(
         told.contains("100, numbers 0 to 99, 1 of them in the dead letters: too large, and 10 repeats\n"),
         "{told}"
     );
-    assert!(told.contains("1 message of callbacks cannot be read"), "{told}");
+    assert!(
+        told.contains("Messages in callbacks that cannot be read, and count as no record: 1."),
+        "{told}"
+    );
 }
 
 #[test]
@@ -252,7 +255,10 @@ fn what_was_received_before_the_given_time_is_not_judged() {
     assert_eq!(told(1, "3h")["boots"][0]["missing"], json!([[2, 2], [4, 4]]));
     let judged = told(0, "1h");
     assert_eq!(
-        (&judged["boots"][0]["proven_from"], &judged["boots"][0]["proven_below"]),
+        (
+            &judged["boots"][0]["checked_from"],
+            &judged["boots"][0]["checked_below"]
+        ),
         (&json!(5), &json!(6))
     );
     let nothing = told(0, "2100-01-01T00:00:00Z");
