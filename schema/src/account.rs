@@ -28,7 +28,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::{LedgerEntry, LedgerEvent, Timestamp};
-use boot::Boot;
+use boot::{Boot, TEXT_BYTES_MAX};
 pub use numbered::Numbered;
 
 /// How much later than the first moment that is kept whole the horizon is. A record carries the moment at which its
@@ -230,7 +230,8 @@ impl Account {
         self.forgotten
     }
 
-    /// Records and entries with the boot of another receiver: somebody made them up, or copied a boot's id.
+    /// Records and entries with the boot of another receiver, or a name that is too long for one: somebody made them up,
+    /// or copied a boot's id.
     pub fn strangers(&self) -> u64 {
         self.strangers
     }
@@ -262,9 +263,13 @@ impl Account {
         self.chunks = self.chunks + boot.seen.chunks() - before;
     }
 
-    /// `None` where the boot is another receiver's.
+    /// `None` where the boot is another receiver's, or that has no name that a receiver can have.
     fn boot(&mut self, receiver: &str, id: Uuid) -> Option<&mut Boot> {
         self.steps += 1;
+        if receiver.len() > TEXT_BYTES_MAX {
+            self.strangers += 1;
+            return None;
+        }
         if !self.boots.contains_key(&id) {
             if self.boots.len() >= self.limits.boots_max {
                 self.forget_boot();

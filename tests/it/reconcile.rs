@@ -4,7 +4,9 @@ use std::time::Duration;
 use portcullis_schema::{LedgerEntry, LedgerEvent, Timestamp, Uuid, id};
 use serde_json::{Value, json};
 
-use crate::support::{Ended, Folder, Kafka, Portcullis, free_address, not_checked, publish};
+use crate::support::{
+    Ended, Folder, Kafka, PATIENCE, Portcullis, Site, free_address, not_checked, publish, wait_until,
+};
 
 /// What receivers would have written, and what `portcullis reconcile` says to it.
 struct Topics {
@@ -64,6 +66,16 @@ impl Boot {
     }
 }
 
+fn write_records(kafka: &Kafka, boot: Boot, numbers: impl IntoIterator<Item = u64>) {
+    let records = numbers.into_iter().map(|seq| boot.record(seq));
+    publish(kafka, &kafka.topics.callbacks, records);
+}
+
+fn write_entries(kafka: &Kafka, entries: &[LedgerEntry]) {
+    let entries = entries.iter().map(|entry| (entry.key(), entry.encode().expect("json")));
+    publish(kafka, &kafka.topics.ledger, entries);
+}
+
 impl Topics {
     fn start() -> Self {
         let (folder, kafka) = (Folder::new(), Kafka::start());
@@ -72,16 +84,11 @@ impl Topics {
     }
 
     fn records(&self, boot: Boot, numbers: impl IntoIterator<Item = u64>) {
-        publish(
-            &self.kafka,
-            &self.kafka.topics.callbacks,
-            numbers.into_iter().map(|seq| boot.record(seq)),
-        );
+        write_records(&self.kafka, boot, numbers);
     }
 
     fn ledger(&self, entries: &[LedgerEntry]) {
-        let entries = entries.iter().map(|entry| (entry.key(), entry.encode().expect("json")));
-        publish(&self.kafka, &self.kafka.topics.ledger, entries);
+        write_entries(&self.kafka, entries);
     }
 
     fn reconcile(&self, more: &[&str]) -> Ended {
@@ -286,4 +293,30 @@ fn a_kafka_that_is_away_and_a_time_that_is_none_are_told_with_what_to_do() {
         "{}",
         ended.err
     );
+}
+
+#[test]
+fn a_worker_tells_what_is_missing_of_the_hour_before_it_began() {
+    let site = Site::at(Kafka::start()).rules("");
+    let receiver = boot("receiver-1");
+    let write = || {
+        write_records(&site.kafka, receiver, (0..200).filter(|seq| *seq != 123));
+        write_entries(&site.kafka, &[receiver.started(600), receiver.heartbeat(1, 200)]);
+    };
+    // The test cluster finds no offset by a time: there a worker begins with what comes.
+    if site.kafka.is_real() {
+        write();
+    }
+    let worker = site.worker("worker-1").ready();
+    wait_until("the worker audits", PATIENCE, || {
+        worker.metric("worker_auditing ") == 1.0
+    });
+    if !site.kafka.is_real() {
+        write();
+    }
+    wait_until("the hole is told", PATIENCE, || {
+        worker.metric("worker_missing_records ") == 1.0
+    });
+    assert_eq!(worker.metric("worker_repeated_records_total "), 0.0);
+    worker.stop();
 }

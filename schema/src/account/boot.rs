@@ -29,6 +29,11 @@ pub(super) struct Boot {
     followed: Option<(Uuid, Timestamp)>,
 }
 
+/// Reasons for a loss that are kept of a boot, and the longest text: whoever writes an entry of a megabyte must not fill
+/// the memory. A receiver knows nine reasons.
+const REASONS_MAX: usize = 32;
+pub(super) const TEXT_BYTES_MAX: usize = 255;
+
 /// What its entries say.
 #[derive(Clone, Debug)]
 struct Told {
@@ -77,11 +82,16 @@ impl Boot {
     /// What of it becomes certain by one of its own entries.
     pub(super) fn hear(&mut self, entry: &LedgerEntry, horizon: Timestamp) -> Vec<Span> {
         if self.told.as_ref().is_none_or(|told| told.at <= entry.at) {
+            let fits = |text: &String| text.len() <= TEXT_BYTES_MAX;
+            let lost = entry.lost.iter().filter(|(reason, _)| fits(reason));
             self.told = Some(Told {
                 at: entry.at,
                 stopped: entry.event == LedgerEvent::Stopped,
-                lost: entry.lost.clone(),
-                host: entry.host.clone(),
+                lost: lost
+                    .take(REASONS_MAX)
+                    .map(|(reason, records)| (reason.clone(), *records))
+                    .collect(),
+                host: Some(entry.host.clone()).filter(fits).unwrap_or_default(),
             });
         }
         if self.base.is_none() && entry.at >= horizon {

@@ -197,8 +197,6 @@ impl Topics {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
-
     #[test]
     fn the_account_is_what_sets_of_numbers_say_in_whatever_order_the_partitions_are_read(
         history in proptest::collection::vec(happens(), 0..150),

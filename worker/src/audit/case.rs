@@ -16,6 +16,8 @@ const LIMITS: Limits = Limits {
 /// Entries that wait, of some 200 bytes: an hour of a hundred receivers is 36,000. Beyond, the oldest is left out: a
 /// later one of its boot proves all that it would.
 const WAITING_MAX: usize = 50_000;
+/// An entry of a receiver has some hundred bytes.
+const ENTRY_BYTES_MAX: usize = 4_096;
 /// Ranges of one entry that are written to the log.
 const RANGES_LOGGED: usize = 8;
 
@@ -44,6 +46,7 @@ impl Case {
             Topic::Callbacks => Numbered::decode(json).map(|record| self.account.record(&record)),
             Topic::DeadLetters if was_read_before(message) => Ok(()),
             Topic::DeadLetters => Numbered::decode(json).map(|record| self.account.dead_letter(&record)),
+            Topic::Ledger if json.len() > ENTRY_BYTES_MAX => Ok(()),
             Topic::Ledger => LedgerEntry::decode(json).map(|entry| self.wait(entry)),
         };
         if let Err(error) = taken {

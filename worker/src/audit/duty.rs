@@ -6,7 +6,7 @@ use portcullis_schema::kafka::Kafka;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use tracing::{debug, warn};
@@ -19,6 +19,7 @@ pub(super) struct Duty {
     kafka: Kafka,
     group: String,
     member: BaseConsumer<Member>,
+    told: bool,
 }
 
 #[derive(Default)]
@@ -33,6 +34,7 @@ impl Duty {
             kafka: kafka.clone(),
             group: group.to_owned(),
             member: join(kafka, group)?,
+            told: false,
         })
     }
 
@@ -47,12 +49,31 @@ impl Duty {
                 warn!(%code, "member of the audit's group is lost, joining anew");
                 self.member.context().broken.store(true, Ordering::Relaxed);
             }
-            Some(Err(error)) => debug!(%error, "audit's group"),
+            Some(Err(error)) => self.fails(&error),
             // The partition is paused.
             Some(Ok(_)) | None => {}
         }
         if self.member.context().broken.load(Ordering::Relaxed) {
             self.rejoin();
+        }
+    }
+
+    /// What a person has to put right is told once; brokers come and go by themselves.
+    fn fails(&mut self, error: &KafkaError) {
+        use RDKafkaErrorCode as Code;
+        let needs_a_person = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                Code::GroupAuthorizationFailed
+                    | Code::TopicAuthorizationFailed
+                    | Code::UnknownTopic
+                    | Code::UnknownTopicOrPartition
+            )
+        );
+        debug!(%error, "audit's group");
+        if needs_a_person && !std::mem::replace(&mut self.told, true) {
+            let (group, topic) = (&self.group, &self.kafka.topics.ledger);
+            warn!(%error, group, topic, "this worker cannot audit: it needs the topic and the right to read it in that group");
         }
     }
 
