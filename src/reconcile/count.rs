@@ -8,7 +8,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use super::progress::Progress;
 use crate::failure::Failure;
-use crate::reading::{Extent, Reading};
+use crate::reading::{Part, Reading};
 
 const DOING: &str = "the records were not reconciled";
 
@@ -51,10 +51,10 @@ pub(super) fn count(kafka: &Kafka, from: Option<Timestamp>, now: Timestamp) -> R
         entries: 0,
     };
     let mut progress = Progress::new("records", callbacks.messages());
-    let mut cut = Cut::new(&callbacks, kept_at_least(kafka), now);
+    let mut cut = Cut::new(&callbacks.parts, kept_at_least(kafka), now);
     reading.read(&callbacks, |message| {
         progress.step();
-        cut.pass(message, now);
+        cut.pass(message.partition(), message.offset(), time(message).unwrap_or(now));
         counted.record(message);
     })?;
     counted.account.raise_horizon(cut.horizon);
@@ -113,17 +113,15 @@ struct Cut {
 }
 
 impl Cut {
-    fn new(callbacks: &Extent<'_>, kept_at_least: Duration, now: Timestamp) -> Self {
-        let next = callbacks.parts.iter().map(|part| {
-            let begins_within = part.start > part.kept;
-            (part.partition, if begins_within { part.start } else { 0 })
-        });
-        // Of what is cut off whole no message tells the time; it is as old as retention demands.
-        let is_emptied = callbacks
-            .parts
+    /// Whoever reads from the oldest that is kept does not know what was before it. The first message that is kept tells
+    /// it nearly: behind an outage one receiver catches up with old records between the new ones of another, so that
+    /// something later than it may be gone. It is no later than retention demands, whatever the order was.
+    fn new(parts: &[Part], kept_at_least: Duration, now: Timestamp) -> Self {
+        let is_cut = |part: &Part| part.kept > 0 && part.start == part.kept;
+        let next = parts
             .iter()
-            .any(|part| 0 < part.kept && part.kept == part.end);
-        let horizon = match is_emptied {
+            .map(|part| (part.partition, if is_cut(part) { 0 } else { part.start }));
+        let horizon = match parts.iter().any(is_cut) {
             true => now.before(kept_at_least).after(SLACK),
             false => Timestamp::from_micros(i64::MIN),
         };
@@ -133,14 +131,17 @@ impl Cut {
         }
     }
 
-    fn pass(&mut self, message: &BorrowedMessage<'_>, now: Timestamp) {
-        let next = self.next.insert(message.partition(), message.offset() + 1);
-        if next.is_some_and(|next| next < message.offset()) {
-            let millis = message.timestamp().to_millis();
-            let at = millis.map_or(now, |millis| Timestamp::from_micros(millis.saturating_mul(1_000)));
+    fn pass(&mut self, partition: i32, offset: i64, at: Timestamp) {
+        let next = self.next.insert(partition, offset + 1);
+        if next.is_some_and(|next| next < offset) {
             self.horizon = self.horizon.max(at.after(SLACK));
         }
     }
+}
+
+fn time(message: &BorrowedMessage<'_>) -> Option<Timestamp> {
+    let millis = message.timestamp().to_millis()?;
+    Some(Timestamp::from_micros(millis.saturating_mul(1_000)))
 }
 
 /// How long the topic is kept at least, as `portcullis topics check` demands.
@@ -153,4 +154,54 @@ fn kept_at_least(kafka: &Kafka) -> Duration {
         .filter(|(name, _)| *name == "retention.ms")
         .find_map(|(_, value)| value.parse().ok());
     Duration::from_millis(millis.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use portcullis_schema::Timestamp;
+    use portcullis_schema::account::SLACK;
+
+    use super::{Cut, Part};
+
+    const KEPT: Duration = Duration::from_secs(7 * 86_400);
+    const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+    fn part(kept: i64, start: i64, end: i64) -> Part {
+        Part {
+            partition: 0,
+            kept,
+            start,
+            end,
+        }
+    }
+
+    #[test]
+    fn nothing_is_cut_off_where_reading_begins_at_zero_or_later_than_what_is_kept() {
+        for part in [part(0, 0, 9), part(0, 0, 0), part(3, 5, 9)] {
+            let mut cut = Cut::new(&[part], KEPT, NOW);
+            cut.pass(0, part.start, NOW);
+            cut.pass(0, part.start + 1, NOW);
+            assert_eq!(cut.horizon.as_micros(), i64::MIN, "{part:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_older_than_retention_and_than_the_first_that_is_kept() {
+        let oldest = NOW.before(KEPT);
+        for (first, horizon) in [(oldest.before(SLACK), oldest), (NOW, NOW)] {
+            let mut cut = Cut::new(&[part(3, 3, 9)], KEPT, NOW);
+            assert_eq!(cut.horizon, oldest.after(SLACK));
+            cut.pass(0, 3, first);
+            assert_eq!(cut.horizon, horizon.after(SLACK));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_while_it_is_read_is_older_than_what_comes_next() {
+        let mut cut = Cut::new(&[part(0, 0, 9)], KEPT, NOW);
+        cut.pass(0, 4, NOW);
+        assert_eq!(cut.horizon, NOW.after(SLACK));
+    }
 }
