@@ -3,7 +3,7 @@ use std::io::{Write, stdout};
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{config, health, local, logging, receiver, rules, topics, verdict, worker};
+use crate::{config, health, local, logging, receiver, reconcile, rules, topics, verdict, worker};
 
 /// The gate and the audit pipeline for Tencent Cloud Chat callbacks.
 #[derive(Parser)]
@@ -53,6 +53,12 @@ enum Command {
         after_help = "Example:\n  portcullis verdict list --config portcullis.toml"
     )]
     Verdict(Box<verdict::Command>),
+    /// Prove from the topics whether a record is missing, and which
+    #[command(
+        after_help = "Examples:\n  portcullis reconcile --config portcullis.toml\n  portcullis reconcile --from 2h --json\n\n\
+                      Exit code 1 where a record is missing; what is only late is told and is no failure."
+    )]
+    Reconcile(reconcile::Reconcile),
     /// Ask a running receiver or worker whether it is ready
     #[command(after_help = "Example:\n  portcullis health --url http://127.0.0.1:9091/ready")]
     Health(health::Health),
@@ -73,6 +79,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Config(command) => command.run(&mut out)?,
         Command::Rules(command) => command.run(&mut out)?,
         Command::Verdict(command) => command.run(&mut out)?,
+        Command::Reconcile(reconcile) => reconcile.run(&mut out)?,
         Command::Health(health) => health.run(&mut out)?,
     }
     Ok(out.flush()?)

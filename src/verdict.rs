@@ -5,7 +5,7 @@ mod command;
 mod issue;
 mod lift;
 mod list;
-mod shell;
+pub(crate) mod shell;
 mod subject;
 mod table;
 mod topic;

@@ -23,7 +23,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// `text` with everything that a terminal would obey or hide written out.
-pub(super) fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let written = text.chars().map(|character| match character {
         character if is_visible(character) => character.to_string(),
         other => other.escape_default().to_string(),

@@ -12,6 +12,7 @@ mod malformed;
 mod metrics;
 mod outage;
 mod processes;
+mod reconcile;
 mod restarts;
 mod rules;
 mod support;

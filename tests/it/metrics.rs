@@ -70,6 +70,9 @@ fn every_metric_has_its_promised_name_and_no_label_that_a_caller_chose() {
         ("worker_verdicts_total", &["outcome"]),
         ("worker_subjects", &["rule"]),
         ("worker_lag_records", &[]),
+        ("worker_auditing", &[]),
+        ("worker_missing_records", &[]),
+        ("worker_repeated_records_total", &[]),
     ] {
         assert_eq!(labels_of(&of_worker, name), labels.iter().copied().collect(), "{name}");
     }

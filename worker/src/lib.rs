@@ -19,8 +19,11 @@
 //! 7. **Commit.** Then the offset follows, and never earlier. Whoever reads the same records again after a crash comes
 //!    to the same findings with the same ids, since these are derived from the records.
 //!
-//! Arrows run one way: `field <- condition <- rules <- detector <- {trial, stream} <- worker`.
+//! Beside it, one worker of the group reads all records once more and looks for holes in their sequences (`audit.rs`).
+//!
+//! Arrows run one way: `field <- condition <- rules <- detector <- {trial, stream} <- audit <- worker`.
 
+mod audit;
 mod condition;
 mod config;
 mod detector;

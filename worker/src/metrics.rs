@@ -22,6 +22,9 @@ pub(crate) struct Metrics {
     subjects: Family<RuleLabels, Gauge>,
     subjects_evicted: Counter,
     lag_records: Gauge,
+    auditing: Gauge,
+    missing_records: Gauge,
+    repeated_records: Counter,
 }
 
 /// What became of a message: of a callback's record, or of a signal.
@@ -91,6 +94,9 @@ impl Metrics {
             subjects: Family::default(),
             subjects_evicted: Counter::default(),
             lag_records: Gauge::default(),
+            auditing: Gauge::default(),
+            missing_records: Gauge::default(),
+            repeated_records: Counter::default(),
         }
     }
 
@@ -127,6 +133,21 @@ impl Metrics {
             "worker_lag_records",
             "Messages in the assigned partitions that were not read yet",
             self.lag_records.clone(),
+        );
+        registry.register(
+            "worker_auditing",
+            "1 on the one worker of the group that looks for missing records",
+            self.auditing.clone(),
+        );
+        registry.register(
+            "worker_missing_records",
+            "Records that the ledger proves to be missing, since an hour before this worker began to audit",
+            self.missing_records.clone(),
+        );
+        registry.register(
+            "worker_repeated_records",
+            "Messages with a record that had been there already, as this worker audited",
+            self.repeated_records.clone(),
         );
     }
 
@@ -171,6 +192,22 @@ impl Metrics {
         let since = in_all.saturating_sub(self.subjects_evicted.get());
         self.subjects_evicted.inc_by(since);
         since
+    }
+
+    pub(crate) fn audit_began(&self) {
+        self.auditing.set(1);
+    }
+
+    /// What is missing in all, and what was repeated since this was called last.
+    pub(crate) fn audited(&self, missing: u64, repeated: u64) {
+        self.missing_records.set(i64::try_from(missing).unwrap_or(i64::MAX));
+        self.repeated_records.inc_by(repeated);
+    }
+
+    /// Whoever audits next says what is missing.
+    pub(crate) fn audit_ended(&self) {
+        self.auditing.set(0);
+        self.missing_records.set(0);
     }
 
     pub(crate) fn lag(&self, records: i64) {

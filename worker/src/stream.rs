@@ -3,7 +3,7 @@
 //! Read what is there, observe it, write what it led to, wait until Kafka has it, and only then store the offsets for
 //! the client to commit. Whatever was under way when a process dies happens again in the next one, with the same ids.
 
-mod client;
+pub(crate) mod client;
 mod letter;
 mod membership;
 mod observer;

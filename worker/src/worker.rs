@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use rdkafka::error::KafkaError;
 use tracing::{info, warn};
 
+use crate::audit::Audit;
 use crate::metrics::Metrics;
 use crate::stream::{Stop, Stream};
 use crate::{Capacity, Config, Rules};
@@ -18,13 +19,13 @@ use crate::{Capacity, Config, Rules};
 /// Room for the deepest condition that its length allows: see `condition.rs`.
 const STACK_BYTES: usize = 8 << 20;
 
-/// A running worker: a thread of its own, until it is drained.
+/// A running worker: a thread of its own and one for the audit, until it is drained.
 pub struct Worker {
     readiness: Readiness,
     metrics: Metrics,
     stop: Stop,
     thread: JoinHandle<()>,
-    /// Closed when the thread ends, however it does.
+    /// Closed when both threads have ended, however they do.
     ended: Receiver<()>,
 }
 
@@ -54,9 +55,15 @@ impl Worker {
     pub fn start(config: Config, rules: Rules) -> Result<Self, StartError> {
         announce(&config, &rules);
         let (readiness, metrics, stop) = (Readiness::default(), Metrics::new(), Stop::default());
+        let audit = Audit::new(config.clone(), metrics.clone(), stop.clone()).map_err(StartError::Client)?;
         let (stream, group) =
             Stream::new(config, rules, metrics.clone(), readiness.clone(), stop.clone()).map_err(StartError::Client)?;
         let (ends, ended) = channel();
+        let audit_ends = ends.clone();
+        let audit_body = move || {
+            let _ends = audit_ends;
+            audit.run();
+        };
         let body = move || {
             // Dropped last, when the group was left.
             let _ends = ends;
@@ -67,6 +74,12 @@ impl Worker {
             .stack_size(STACK_BYTES)
             .spawn(body)
             .map_err(StartError::Thread)?;
+        // Not waited for by itself: its end is in `ended`, and a worker goes on without it.
+        let audit = thread::Builder::new().name("worker-audit".to_owned()).spawn(audit_body);
+        if let Err(error) = audit {
+            stop.by(Instant::now());
+            return Err(StartError::Thread(error));
+        }
         Ok(Self {
             readiness,
             metrics,

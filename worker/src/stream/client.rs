@@ -3,8 +3,8 @@
 use portcullis_schema::kafka::Kafka;
 use rdkafka::ClientConfig;
 
-/// The operator's properties, and what both clients share.
-fn shared(kafka: &Kafka) -> ClientConfig {
+/// The operator's properties, and what all clients share.
+pub(crate) fn shared(kafka: &Kafka) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("client.id", "portcullis-worker");
     // The default of 60 s hides a broker that is frozen.

@@ -1,5 +1,6 @@
 //! The laws of the worker, one sentence each.
 
+mod audit;
 mod cluster;
 mod conditions;
 mod detector;

@@ -41,7 +41,7 @@ fn from_one_address(first: u64, count: u64) -> Vec<AuditRecord> {
         .collect()
 }
 
-fn metrics(worker: &Worker) -> String {
+pub(crate) fn metrics(worker: &Worker) -> String {
     let mut registry = Registry::default();
     worker.register(&mut registry);
     let mut text = String::new();

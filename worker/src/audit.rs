@@ -1,0 +1,158 @@
+//! The audit: whether a record is missing, asked all the time by one worker of the group.
+//!
+//! The partitions of `callbacks` are spread over the workers, and a hole shows only to who reads all of them. So one
+//! worker reads everything once more, on a thread of its own (`audit/duty.rs` chooses which), and keeps the account of
+//! it (`portcullis_schema::account`). It begins an hour back; what is older is for `portcullis reconcile`.
+//!
+//! An entry of the ledger is a proof as soon as all is read that was there after it: entries that were read wait, the
+//! ends of the other topics are asked for, and when these are passed the entries are heard (`audit/case.rs`).
+//!
+//! The audit commits nothing, is no condition for being ready, and no trouble of Kafka's ends it: it begins anew.
+
+mod case;
+mod client;
+mod duty;
+mod reading;
+
+use std::time::{Duration, Instant};
+
+use portcullis_schema::Timestamp;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use tracing::{debug, info, warn};
+
+use crate::Config;
+use crate::metrics::Metrics;
+use crate::stream::Stop;
+use case::Case;
+use duty::Duty;
+use reading::{Reading, Trouble};
+
+/// Who takes over reads again what the one before has read for so long: a worker is replaced in far less.
+const BACK: Duration = Duration::from_secs(3_600);
+/// How many messages are taken between two looks at the group and at the stop: some milliseconds.
+const BATCH_MAX: usize = 1_000;
+const IDLE: Duration = Duration::from_millis(50);
+/// How often the ends are asked for, a request for each partition: entries come every 10 s from each receiver.
+const SEAL_EVERY: Duration = Duration::from_secs(1);
+const BEGIN_ANEW_AFTER: Duration = Duration::from_secs(2);
+
+pub(crate) struct Audit {
+    config: Config,
+    group: String,
+    metrics: Metrics,
+    stop: Stop,
+    duty: Duty,
+    failing: bool,
+}
+
+impl Audit {
+    pub(crate) fn new(config: Config, metrics: Metrics, stop: Stop) -> KafkaResult<Self> {
+        let group = format!("{}-audit", config.group);
+        Ok(Self {
+            duty: Duty::new(&config.kafka, &group)?,
+            config,
+            group,
+            metrics,
+            stop,
+            failing: false,
+        })
+    }
+
+    /// Until the worker is stopped.
+    pub(crate) fn run(mut self) {
+        while !self.stop.is_asked() {
+            self.duty.attend(IDLE);
+            if !self.duty.is_on() {
+                continue;
+            }
+            let outcome = self.audit();
+            self.metrics.audit_ended();
+            if let Err(trouble) = outcome {
+                self.fails(&trouble);
+                self.stop.wait(BEGIN_ANEW_AFTER);
+            }
+        }
+    }
+
+    /// As long as it is this worker's duty.
+    fn audit(&mut self) -> Result<(), Trouble> {
+        let from = Timestamp::now().before(BACK);
+        let mut reading = Reading::begin(&self.config.kafka, &self.group, from)?;
+        let from = if reading.is_cut { Timestamp::now() } else { from };
+        let mut case = Case::new(from);
+        self.begins(from);
+        let mut sealed = Instant::now();
+        let mut counted_repeats = 0;
+        while self.duty.is_on() && !self.stop.is_asked() {
+            self.duty.attend(Duration::ZERO);
+            gather(&mut reading, &mut case)?;
+            case.judge(|ends| reading.has_passed(ends));
+            if case.wants_ends() && sealed.elapsed() >= SEAL_EVERY {
+                sealed = Instant::now();
+                match reading.ends() {
+                    Ok(ends) => case.seal(ends),
+                    // They are asked for again.
+                    Err(Trouble::Kafka(error)) => debug!(%error, "ends are not known"),
+                    Err(trouble) => return Err(trouble),
+                }
+            }
+            let repeats = case.account.repeats();
+            self.metrics
+                .audited(case.account.missing_records(), repeats - counted_repeats);
+            counted_repeats = repeats;
+        }
+        info!("another worker audits, or nobody");
+        Ok(())
+    }
+
+    fn begins(&mut self, from: Timestamp) {
+        self.failing = false;
+        self.metrics.audit_began();
+        info!(%from, "this worker audits: whether a record is missing, of all receivers");
+    }
+
+    fn fails(&mut self, trouble: &Trouble) {
+        debug!(error = %trouble, "audit begins anew");
+        if !std::mem::replace(&mut self.failing, true) {
+            warn!(error = %trouble, "audit is interrupted, beginning anew");
+        }
+    }
+}
+
+/// However the thread ends, nobody is to believe that it goes on.
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.metrics.audit_ended();
+    }
+}
+
+fn gather(reading: &mut Reading, case: &mut Case) -> Result<(), KafkaError> {
+    let mut wait = IDLE;
+    for _ in 0..BATCH_MAX {
+        match reading.poll(wait) {
+            Some(Ok((topic, message))) => case.take(topic, &message),
+            Some(Err(error)) if is_lasting(&error) => return Err(error),
+            Some(Err(error)) => debug!(%error, "audit reads nothing"),
+            None => break,
+        }
+        wait = Duration::ZERO;
+    }
+    Ok(())
+}
+
+/// Whether reading on would leave something out, or will never be possible.
+fn is_lasting(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(error, KafkaError::MessageConsumptionFatal(_))
+        || matches!(
+            error.rdkafka_error_code(),
+            Some(
+                Code::AutoOffsetReset
+                    | Code::OffsetOutOfRange
+                    | Code::UnknownTopic
+                    | Code::UnknownPartition
+                    | Code::UnknownTopicOrPartition
+                    | Code::TopicAuthorizationFailed
+            )
+        )
+}
