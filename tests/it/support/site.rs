@@ -46,7 +46,12 @@ impl Site {
 
     /// Starts its receiver.
     pub(crate) fn receiver(&self) -> Process {
-        self.start("receiver", "RECEIVER", &[])
+        self.receiver_with(&[])
+    }
+
+    /// Starts a receiver with settings of its own, such as `("PORTCULLIS__RECEIVER__DATA", "elsewhere")`.
+    pub(crate) fn receiver_with(&self, settings: &[(&str, &str)]) -> Process {
+        self.start("receiver", "RECEIVER", settings)
     }
 
     /// Starts a worker of its group.
@@ -57,6 +62,11 @@ impl Site {
     /// A connection to its receiver.
     pub(crate) fn caller(&self) -> Caller {
         Caller::at(self.listen)
+    }
+
+    /// Where its configuration, its data and its logs are.
+    pub(crate) fn folder(&mut self) -> &mut Folder {
+        &mut self.folder
     }
 
     /// A moderator's hand.

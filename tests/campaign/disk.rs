@@ -1,0 +1,137 @@
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The journal's log is 64 MiB of it, its blocks as much, and the rest is for what is merged.
+const BYTES: u64 = 256 << 20;
+/// The ballast grows by so much, and at the end by the smallest amount that a file system knows.
+const STEPS: [usize; 2] = [256 << 10, 512];
+
+/// A small file system of its own, in memory, that can be filled.
+pub(crate) struct SmallDisk {
+    path: PathBuf,
+    ballast: Option<File>,
+    /// Gives it back when its input ends: in order with the campaign, or when its process is killed.
+    guard: Child,
+}
+
+impl SmallDisk {
+    /// At `path`, which is an empty folder; the error tells why there is none.
+    pub(crate) fn mount(path: &Path) -> Result<Self, String> {
+        fs::create_dir_all(path).map_err(|error| error.to_string())?;
+        let mounted = Command::new("mount")
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={BYTES},mode=700"),
+                "portcullis-campaign",
+            ])
+            .arg(path)
+            .output()
+            .map_err(|error| format!("mount cannot be run: {error}"))?;
+        if !mounted.status.success() {
+            let told = String::from_utf8_lossy(&mounted.stderr).trim().to_owned();
+            return Err(format!("mount needs root and the right to: {told}"));
+        }
+        // Deaf to the terminal, so that Ctrl-C ends the receiver on it first.
+        let guard = Command::new("sh")
+            .args(["-c", "trap '' INT TERM HUP; cat >/dev/null; exec umount --lazy \"$0\""])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("sh cannot be run: {error}"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            ballast: None,
+            guard,
+        })
+    }
+
+    /// Takes all that is left.
+    pub(crate) fn fill(&mut self) -> io::Result<()> {
+        self.ballast = Some(File::create(self.path.join("ballast"))?);
+        self.top_up();
+        Ok(())
+    }
+
+    /// Takes what came back since, while it is filled.
+    pub(crate) fn top_up(&mut self) {
+        let Some(ballast) = &mut self.ballast else {
+            return;
+        };
+        for step in STEPS {
+            // Until it is refused, which is what this is for.
+            while ballast.write_all(&vec![0; step]).is_ok() {}
+        }
+    }
+
+    /// Gives it all back.
+    pub(crate) fn free(&mut self) -> io::Result<()> {
+        self.ballast = None;
+        fs::remove_file(self.path.join("ballast"))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// Makes each sync of one process slow, through strace.
+pub(crate) struct SlowSync(Child);
+
+/// strace lets go of a process at once; more than this and it is stuck.
+const DETACH_MAX: Duration = Duration::from_secs(10);
+const CALLS: &str = "fdatasync,fsync";
+
+impl SlowSync {
+    /// Whether it can be done here; the error tells why not.
+    pub(crate) fn is_possible() -> Result<(), String> {
+        let tried = Command::new("strace")
+            .args(["-qq", "-o", "/dev/null", "-e", &format!("trace={CALLS}")])
+            .args(["-e", &inject(Duration::from_micros(1)), "true"])
+            .output()
+            .map_err(|error| format!("strace cannot be run: {error}"))?;
+        let told = String::from_utf8_lossy(&tried.stderr).trim().to_owned();
+        tried
+            .status
+            .success()
+            .then_some(())
+            .ok_or(format!("strace says: {told}"))
+    }
+
+    /// Each sync of `process` takes so long from here on.
+    pub(crate) fn attach(process: u32, sync: Duration) -> io::Result<Self> {
+        let strace = Command::new("strace")
+            .args(["-f", "-qq", "-o", "/dev/null", "-p", &process.to_string()])
+            .args(["-e", &format!("trace={CALLS}"), "-e", &inject(sync)])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self(strace))
+    }
+}
+
+impl Drop for SlowSync {
+    /// Asked to, strace lets the process go and ends. Killed, the kernel lets it go: strace does not ask it to end a
+    /// process with its tracer.
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        let began = Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) && began.elapsed() < DETACH_MAX {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn inject(sync: Duration) -> String {
+    format!("inject={CALLS}:delay_exit={}", sync.as_micros())
+}
