@@ -3,10 +3,11 @@ use portcullis_schema::Uuid;
 
 /// The name of this test, for those who filter tests by name.
 const NAME: &str = "campaign";
-/// Of the short campaign: its rounds freeze and kill receivers and worker, fill a disk, and slow one down.
-const SHORT_SEED: u64 = 1;
+/// Of the short campaign: its rounds kill a broker and a receiver, slow one's disk down, and fill the other's disk and
+/// memory.
+const SHORT_SEED: u64 = 722;
 /// Two seeds of so many rounds are over within a minute.
-const SHORT_ROUNDS: u32 = 4;
+const SHORT_ROUNDS: u32 = 3;
 
 /// A campaign of faults over real processes.
 #[derive(Debug, Parser)]
@@ -18,13 +19,13 @@ const SHORT_ROUNDS: u32 = 4;
                   Examples:\n  tests/campaign/run --rounds 100\n  tests/campaign/run --rounds 100 --seed 4711"
 )]
 pub(crate) struct Arguments {
-    /// How many rounds; each is one fault, or two at once, with random durations
+    /// How many rounds of each seed; a round is one fault, or two at once, with random durations
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rounds: Option<u32>,
 
-    /// Plays the plan of this seed; a random one when not given
+    /// Plays the rounds of this seed; a random one when not given; of several, one after the other
     #[arg(long)]
-    pub(crate) seed: Option<u64>,
+    pub(crate) seed: Vec<u64>,
 
     /// Callers, each with one connection and one callback under way
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
@@ -71,10 +72,11 @@ pub(crate) enum Wish {
     Nothing,
 }
 
-/// One campaign.
-#[derive(Clone, Copy, Debug)]
+/// What a campaign is made of.
+#[derive(Clone, Debug)]
 pub(crate) struct Size {
-    pub(crate) seed: u64,
+    pub(crate) seeds: Vec<u64>,
+    /// Of each seed.
     pub(crate) rounds: u32,
     pub(crate) callers: u32,
 }
@@ -94,18 +96,27 @@ impl Arguments {
         }
     }
 
-    /// The campaigns, one after the other.
-    pub(crate) fn sizes(&self) -> Vec<Size> {
-        let size = |seed, rounds| Size {
-            seed,
-            rounds,
-            callers: self.callers,
-        };
+    /// The campaign that is asked for.
+    pub(crate) fn size(&self) -> Size {
         let random = || u64::from(Uuid::new_v4().as_fields().0);
-        match (self.seed, self.rounds) {
-            (None, None) => vec![size(SHORT_SEED, SHORT_ROUNDS), size(random(), SHORT_ROUNDS)],
-            (seed, rounds) => vec![size(seed.unwrap_or_else(random), rounds.unwrap_or(SHORT_ROUNDS))],
+        let seeds = match (self.seed.as_slice(), self.rounds) {
+            ([], None) => vec![SHORT_SEED, random()],
+            ([], Some(_)) => vec![random()],
+            (seeds, _) => seeds.to_vec(),
+        };
+        Size {
+            seeds,
+            rounds: self.rounds.unwrap_or(SHORT_ROUNDS),
+            callers: self.callers,
         }
+    }
+}
+
+impl Size {
+    /// The seeds as arguments.
+    pub(crate) fn seeds(&self) -> String {
+        let seeds = self.seeds.iter().map(|seed| format!("--seed {seed}"));
+        seeds.collect::<Vec<_>>().join(" ")
     }
 }
 

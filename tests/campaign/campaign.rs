@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::arguments::{Arguments, Size};
+use crate::arguments::Size;
 use crate::callers::Callers;
 use crate::check::{self, Findings, Played};
 use crate::interrupt::{self, interrupted};
@@ -31,41 +31,38 @@ enum End {
     Broken(Vec<String>),
 }
 
-/// Plays the campaigns one after the other, until one fails.
-pub(crate) fn run_all(arguments: &Arguments) -> ExitCode {
+/// Plays the campaign, and says how it ended.
+pub(crate) fn run(size: &Size) -> ExitCode {
     interrupt::watch().expect("signals can be listened to");
-    for size in arguments.sizes() {
-        let played = catch_unwind(AssertUnwindSafe(|| Campaign::start(size).play()));
-        let broken = match played {
-            Ok(Ok(())) => continue,
-            Ok(Err(End::Interrupted)) => {
-                println!("campaign: interrupted");
-                return ExitCode::from(130);
-            }
-            Ok(Err(End::Broken(broken))) => broken,
-            Err(_) => vec!["the campaign could not be played on: see the panic above".to_owned()],
-        };
-        println!("\ncampaign: FAILED with seed {}", size.seed);
-        for what in broken {
-            println!("  {what}");
+    let played = catch_unwind(AssertUnwindSafe(|| Campaign::start(size.clone()).play()));
+    let broken = match played {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(End::Interrupted)) => {
+            println!("campaign: interrupted");
+            return ExitCode::from(130);
         }
-        println!("replay: {}", replay(size));
-        return ExitCode::FAILURE;
+        Ok(Err(End::Broken(broken))) => broken,
+        Err(_) => vec!["the campaign could not be played on: see the panic above".to_owned()],
+    };
+    println!("\ncampaign: FAILED with {}", size.seeds());
+    for what in broken {
+        println!("  {what}");
     }
-    ExitCode::SUCCESS
+    println!("replay: {}", replay(size));
+    ExitCode::FAILURE
 }
 
-fn replay(size: Size) -> String {
+fn replay(size: &Size) -> String {
     let command = match std::env::var("PORTCULLIS_TEST_KAFKA") {
         Ok(_) => "tests/campaign/run",
         Err(_) => "cargo test --locked --test campaign --",
     };
-    let Size { seed, rounds, callers } = size;
-    format!("{command} --rounds {rounds} --callers {callers} --seed {seed}")
+    let Size { rounds, callers, .. } = size;
+    format!("{command} --rounds {rounds} --callers {callers} {}", size.seeds())
 }
 
 struct Campaign {
-    plan: Plan,
+    rounds: Vec<Round>,
     report: Report,
     // Ended in this order.
     callers: Callers,
@@ -77,15 +74,16 @@ struct Campaign {
 
 impl Campaign {
     fn start(size: Size) -> Self {
-        let plan = Plan::new(size.seed, size.rounds);
-        let report = Report::begin(size);
+        let plans = size.seeds.iter().map(|seed| Plan::new(*seed, size.rounds));
+        let rounds = plans.flat_map(|plan| plan.rounds).collect();
+        let report = Report::begin(&size);
         let stage = Stage::start();
         for (what, why) in &stage.skipped {
             println!("NOT PLAYED: {what}, because {why}");
         }
         let callers = Callers::start(size.callers as usize, &stage.receivers());
         Self {
-            plan,
+            rounds,
             report,
             callers,
             seen: Seen::of(&stage.site.kafka),
@@ -97,7 +95,7 @@ impl Campaign {
 
     fn play(mut self) -> Result<(), End> {
         self.wait("everything is ready for the first time", RECOVERY_MAX, Stage::is_calm)?;
-        let rounds = self.plan.rounds.clone();
+        let rounds = self.rounds.clone();
         for (number, round) in (1..).zip(&rounds) {
             self.play_round(number, round)?;
             if number % CHECK_EVERY == 0 && number < rounds.len() {
@@ -113,13 +111,15 @@ impl Campaign {
         let begins = self.callers.pages().map(|page| page.next()).collect();
         self.played.push((round.clone(), begins));
         let began = Instant::now();
-        let mut steps = Vec::new();
+        let (mut steps, mut told) = (Vec::new(), Vec::new());
         for fault in &round.faults {
             if let Some(hindrance) = self.stage.hindrance(fault) {
-                self.report.skipped(hindrance);
+                self.report.skips(hindrance);
+                told.push(format!("({fault}, not played)"));
                 continue;
             }
-            self.report.fault(format!("{} {}", fault.damage, fault.target));
+            self.report.plays(fault);
+            told.push(fault.to_string());
             steps.push((fault.after, Step::Begin, fault));
             steps.push((fault.after + fault.lasts, Step::End, fault));
         }
@@ -137,7 +137,7 @@ impl Campaign {
         self.go_on_until(Instant::now() + round.calm)?;
         let (backlog, _) = self.stage.backlog();
         self.report
-            .round(number, round, recovery, self.callers.answered(), backlog);
+            .round(number, &told, recovery, self.callers.answered(), backlog);
         Ok(())
     }
 

@@ -35,7 +35,7 @@ use it::support;
 
 fn main() -> ExitCode {
     match Arguments::parse() {
-        Wish::Run(arguments) => campaign::run_all(&arguments),
+        Wish::Run(arguments) => campaign::run(&arguments.size()),
         Wish::Nothing => ExitCode::SUCCESS,
     }
 }

@@ -136,7 +136,9 @@ impl Fault {
             Damage::Kill => random.millis(0..=3_000),
             // Beyond the patience of the clients, which the campaign sets to 3 s, or within it.
             Damage::Freeze | Damage::FreezeAndKill => random.millis(200..=6_000),
-            Damage::FullDisk { .. } | Damage::SlowDisk { .. } => random.millis(1_000..=5_000),
+            // Large callbacks of some callers fill memory in 2 s.
+            Damage::FullDisk { large: true } => random.millis(3_000..=6_000),
+            Damage::FullDisk { large: false } | Damage::SlowDisk { .. } => random.millis(1_000..=5_000),
         };
         Self {
             target,

@@ -3,12 +3,12 @@ use std::time::{Duration, Instant};
 
 use crate::arguments::Size;
 use crate::check::Findings;
-use crate::plan::Round;
+use crate::plan::Fault;
 use crate::seen::Tally;
 
 /// What a campaign tells while it goes on, and at its end.
 pub(crate) struct Report {
-    size: Size,
+    rounds: usize,
     began: Instant,
     /// Faults by what they were, skipped ones apart.
     played: BTreeMap<String, u32>,
@@ -18,11 +18,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn begin(size: Size) -> Self {
-        let Size { seed, rounds, callers } = size;
-        println!("campaign: seed {seed}, {rounds} rounds, {callers} callers");
+    pub(crate) fn begin(size: &Size) -> Self {
+        let rounds = size.seeds.len() * size.rounds as usize;
+        println!("campaign: {rounds} rounds, {} callers, {}", size.callers, size.seeds());
         Self {
-            size,
+            rounds,
             began: Instant::now(),
             played: BTreeMap::new(),
             skipped: BTreeMap::new(),
@@ -30,21 +30,23 @@ impl Report {
         }
     }
 
-    pub(crate) fn fault(&mut self, what: String) {
+    /// A fault is played.
+    pub(crate) fn plays(&mut self, fault: &Fault) {
+        let what = format!("{} {}", fault.damage, fault.target);
         *self.played.entry(what).or_default() += 1;
     }
 
-    pub(crate) fn skipped(&mut self, what: &'static str) {
-        *self.skipped.entry(what).or_default() += 1;
+    /// A fault is not played, for this hindrance.
+    pub(crate) fn skips(&mut self, hindrance: &'static str) {
+        *self.skipped.entry(hindrance).or_default() += 1;
     }
 
     /// A round is over.
-    pub(crate) fn round(&mut self, number: usize, round: &Round, recovery: Duration, answered: u64, backlog: f64) {
+    pub(crate) fn round(&mut self, number: usize, faults: &[String], recovery: Duration, answered: u64, backlog: f64) {
         self.recovery_max = self.recovery_max.max(recovery);
-        let faults: Vec<String> = round.faults.iter().map(ToString::to_string).collect();
         println!(
             "round {number:>4}/{} {:<66} recovered in {:>4.1} s, answered {answered:>8}, backlog {backlog:>5}, {:>6.1} s",
-            self.size.rounds,
+            self.rounds,
             faults.join(" + "),
             recovery.as_secs_f64(),
             self.began.elapsed().as_secs_f64(),
@@ -74,7 +76,7 @@ impl Report {
     ) {
         let share = tally.repeats as f64 * 100.0 / tally.records.max(1) as f64;
         let unanswered = posted - findings.answered;
-        let mut rows = vec![("rounds", self.size.rounds.to_string()), ("faults", String::new())];
+        let mut rows = vec![("rounds", self.rounds.to_string()), ("faults", String::new())];
         rows.extend(
             self.played
                 .iter()

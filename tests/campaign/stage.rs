@@ -36,6 +36,9 @@ verdict = { effect = "deny", code = 10102, text = "too many topics", for = "5s" 
 /// Far below the small disk, far above what waits in an outage.
 const JOURNAL_BYTES_MAX: &str = "128MiB";
 
+/// As `receiver_rung` tells it.
+const JOURNAL_FULL: f64 = 2.0;
+
 /// Everything that faults happen to: two receivers, a worker, a Kafka.
 pub(crate) struct Stage {
     // Ended in this order.
@@ -208,6 +211,8 @@ impl Stage {
             }
             Damage::Freeze => receiver.process().thaw(),
             Damage::FullDisk { .. } => {
+                let rung = receiver.process().metric("receiver_rung");
+                assert_eq!(rung, JOURNAL_FULL, "the disk is full and the receiver has not noticed");
                 receiver.gate.relieve();
                 let disk = self.disk.as_mut().expect("a small disk");
                 disk.free().expect("the ballast is gone");
