@@ -12,7 +12,8 @@ const SHORT_ROUNDS: u32 = 3;
 /// A campaign of faults over real processes.
 #[derive(Debug, Parser)]
 #[command(
-    name = "tests/campaign/run",
+    name = "campaign",
+    bin_name = "tests/campaign/run",
     after_help = "Without --seed and --rounds it is the short one: a fixed seed and a random one.\n\
                   Exit codes: 0 every promise was kept, 1 one was not or the campaign could not be played, 2 usage, \
                   130 interrupted.\n\

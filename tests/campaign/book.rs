@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What one caller has posted and what came of it, its callbacks numbered from 0: a byte for each.
 #[derive(Default)]
@@ -7,6 +8,8 @@ pub(crate) struct Page {
     fates: Vec<Fate>,
     /// Where an answer was owed and did not come in time, in the contract, or as the verdicts say.
     pub(crate) broken: Vec<String>,
+    /// The longest time until an answer that was owed.
+    pub(crate) slowest: Duration,
 }
 
 /// What came of one callback.

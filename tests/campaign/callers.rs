@@ -172,6 +172,9 @@ impl Chat {
         let owed = calm.is_some() && calm == self.gate.calm();
         let full = full || self.gate.is_full();
 
+        if owed {
+            page.slowest = page.slowest.max(took);
+        }
         let name = name(self.number, number);
         let in_time = took <= PATIENCE;
         let code = answer.as_ref().ok().and_then(Answer::in_contract).map(|(code, _)| code);

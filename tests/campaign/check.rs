@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::book::Fate;
 use crate::callers::{Callers, receiver_of};
@@ -30,6 +31,8 @@ pub(crate) struct Findings {
     pub(crate) memory_lost: u64,
     pub(crate) lost: u64,
     pub(crate) holes: u64,
+    /// The longest time until an answer that was owed.
+    pub(crate) slowest: Duration,
     /// Each is a promise that was not kept.
     pub(crate) broken: Vec<String>,
 }
@@ -42,6 +45,7 @@ pub(crate) fn compare(callers: &Callers, tally: &Tally, losses: &Losses, played:
         findings
             .broken
             .extend(page.broken.iter().map(|what| format!("answer: {what}")));
+        findings.slowest = findings.slowest.max(page.slowest);
         let receiver = receiver_of(caller, RECEIVERS);
         for (number, fate) in page.fates().iter().enumerate() {
             findings.count(*fate);

@@ -1,7 +1,8 @@
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// The journal's log is 64 MiB of it, its blocks as much, and the rest is for what is merged.
@@ -85,6 +86,8 @@ impl Drop for SmallDisk {
 /// Makes each sync of one process slow, through strace.
 pub(crate) struct SlowSync(Child);
 
+/// strace attaches at once, or not at all.
+const ATTACH_MAX: Duration = Duration::from_secs(5);
 /// strace lets go of a process at once; more than this and it is stuck.
 const DETACH_MAX: Duration = Duration::from_secs(10);
 const CALLS: &str = "fdatasync,fsync";
@@ -92,29 +95,41 @@ const CALLS: &str = "fdatasync,fsync";
 impl SlowSync {
     /// Whether it can be done here; the error tells why not.
     pub(crate) fn is_possible() -> Result<(), String> {
-        let tried = Command::new("strace")
-            .args(["-qq", "-o", "/dev/null", "-e", &format!("trace={CALLS}")])
-            .args(["-e", &inject(Duration::from_micros(1)), "true"])
-            .output()
-            .map_err(|error| format!("strace cannot be run: {error}"))?;
-        let told = String::from_utf8_lossy(&tried.stderr).trim().to_owned();
-        tried
-            .status
-            .success()
-            .then_some(())
-            .ok_or(format!("strace says: {told}"))
+        let mut process = Command::new("sleep")
+            .arg(DETACH_MAX.as_secs().to_string())
+            .spawn()
+            .map_err(|error| format!("sleep cannot be run: {error}"))?;
+        let attached = Self::attach(process.id(), Duration::from_millis(1));
+        let outcome = attached.map(drop);
+        let _ = process.kill();
+        let _ = process.wait();
+        outcome
     }
 
-    /// Each sync of `process` takes so long from here on.
-    pub(crate) fn attach(process: u32, sync: Duration) -> io::Result<Self> {
+    /// Each sync of `process` takes so long from here on; the error tells why not.
+    pub(crate) fn attach(process: u32, sync: Duration) -> Result<Self, String> {
         let strace = Command::new("strace")
             .args(["-f", "-qq", "-o", "/dev/null", "-p", &process.to_string()])
             .args(["-e", &format!("trace={CALLS}"), "-e", &inject(sync)])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Self(strace))
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("strace cannot be run: {error}"))?;
+        let mut slow = Self(strace);
+        let began = Instant::now();
+        while !is_traced(process) {
+            let ended = !matches!(slow.0.try_wait(), Ok(None));
+            if ended || began.elapsed() > ATTACH_MAX {
+                let mut told = String::new();
+                if let Some(stderr) = slow.0.stderr.as_mut().filter(|_| ended) {
+                    let _ = stderr.read_to_string(&mut told);
+                }
+                return Err(format!("strace cannot attach to a process: {}", told.trim()));
+            }
+            sleep(Duration::from_millis(10));
+        }
+        Ok(slow)
     }
 }
 
@@ -125,7 +140,7 @@ impl Drop for SlowSync {
         let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
         let began = Instant::now();
         while matches!(self.0.try_wait(), Ok(None)) && began.elapsed() < DETACH_MAX {
-            std::thread::sleep(Duration::from_millis(10));
+            sleep(Duration::from_millis(10));
         }
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -134,4 +149,10 @@ impl Drop for SlowSync {
 
 fn inject(sync: Duration) -> String {
     format!("inject={CALLS}:delay_exit={}", sync.as_micros())
+}
+
+fn is_traced(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|tracer| tracer.trim() != "0")
 }

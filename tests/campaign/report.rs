@@ -94,6 +94,10 @@ impl Report {
             ("callbacks", posted.to_string()),
             ("not answered, by silenced receivers", unanswered.to_string()),
             ("answered", findings.answered.to_string()),
+            (
+                "slowest answer of a running receiver",
+                format!("{:.0} ms", findings.slowest.as_secs_f64() * 1_000.0),
+            ),
             ("answered past the deadline", findings.late.to_string()),
             ("answered with a full disk", findings.from_memory.to_string()),
             ("ANSWERED AND MISSING", findings.missing.to_string()),
