@@ -21,6 +21,8 @@ const RECOVERY_MAX: Duration = Duration::from_secs(90);
 const CATCH_UP_MAX: Duration = Duration::from_secs(90);
 /// For what was answered before it was on disk, when all else is there.
 const STRAGGLERS_MAX: Duration = Duration::from_secs(5);
+/// Of warnings and errors in the logs, the last are told.
+const TROUBLES_MAX: usize = 40;
 /// Between two looks at something that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -241,15 +243,17 @@ impl Campaign {
 }
 
 impl Drop for Campaign {
-    /// The logs stay when they are needed.
+    /// The logs stay when they are needed. Where the machine is gone afterwards, their end stands here.
     fn drop(&mut self) {
-        if !self.kept_promises && !interrupted() {
-            let folder = self.stage.keep_folder();
-            println!(
-                "campaign: the logs of all processes stay in {}",
-                folder.path().display()
-            );
+        if self.kept_promises || interrupted() {
+            return;
         }
+        let (folder, troubles) = self.stage.troubles();
+        println!();
+        for line in &troubles[troubles.len().saturating_sub(TROUBLES_MAX)..] {
+            println!("  {line}");
+        }
+        println!("campaign: the logs of all processes stay in {}", folder.display());
     }
 }
 

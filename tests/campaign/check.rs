@@ -61,8 +61,10 @@ pub(crate) fn compare(callers: &Callers, tally: &Tally, losses: &Losses, played:
                     findings.missing += 1;
                     if findings.missing <= TOLD_MAX as u64 {
                         let round = round.map_or(0, |round| round + 1);
-                        let what = format!("missing: callback {number} of caller {caller}, {fate:?} in round {round}");
-                        findings.broken.push(what);
+                        findings.broken.push(format!(
+                            "missing: callback {number} of caller {caller}, {fate:?} by receiver-{} in round {round}",
+                            receiver + 1
+                        ));
                     }
                 }
             }

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use crate::book::Gate;
 use crate::callers::{ABUSER, DENIED};
 use crate::disk::{SlowSync, SmallDisk};
 use crate::plan::{Damage, Fault, RECEIVERS, Target};
-use crate::support::{Folder, Kafka, Outage, Portcullis, Process, Site, free_address};
+use crate::support::{Kafka, Outage, Portcullis, Process, Site, free_address};
 
 /// Time is short: a client that nobody answers gives up after 3 s instead of 60, and a killed worker leaves its group
 /// after 6 s.
@@ -286,11 +288,25 @@ impl Stage {
         Portcullis::command(self.site.folder().path(), arguments)
     }
 
-    /// The folder with everybody's logs, which stays.
-    pub(crate) fn keep_folder(&mut self) -> &mut Folder {
+    /// Lets the folder with everybody's logs stay, and gives what is told in them that is no everyday
+    /// matter, in the order of time.
+    pub(crate) fn troubles(&mut self) -> (PathBuf, Vec<String>) {
         let folder = self.site.folder();
         folder.keep();
-        folder
+        let files = fs::read_dir(folder.path()).into_iter().flatten().flatten();
+        let logs = files.filter(|file| file.file_name().to_string_lossy().ends_with(".log"));
+        let mut troubles = Vec::new();
+        for log in logs {
+            let text = fs::read_to_string(log.path()).unwrap_or_default();
+            let lines = text.lines().filter(|line| !line.contains("\"level\":\"INFO\""));
+            troubles.extend(lines.map(|line| (line.to_owned(), log.file_name())));
+        }
+        // A line begins with its time.
+        troubles.sort();
+        let told = troubles
+            .into_iter()
+            .map(|(line, file)| format!("{}: {line}", file.display()));
+        (folder.path().to_owned(), told.collect())
     }
 
     /// A counter begins anew with each start, so this is called before each end.
