@@ -39,10 +39,12 @@ pub(crate) fn run(size: &Size) -> ExitCode {
     let played = catch_unwind(AssertUnwindSafe(|| Campaign::start(size.clone()).play()));
     let broken = match played {
         Ok(Ok(())) => return ExitCode::SUCCESS,
-        Ok(Err(End::Interrupted)) => {
+        // Also when the signal has ended the processes first.
+        _ if interrupted() => {
             println!("campaign: interrupted");
             return ExitCode::from(130);
         }
+        Ok(Err(End::Interrupted)) => return ExitCode::from(130),
         Ok(Err(End::Broken(broken))) => broken,
         Err(_) => vec!["the campaign could not be played on: see the panic above".to_owned()],
     };

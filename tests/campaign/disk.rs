@@ -10,12 +10,10 @@ const BYTES: u64 = 256 << 20;
 /// The ballast grows by so much, and at the end by the smallest amount that a file system knows.
 const STEPS: [usize; 2] = [256 << 10, 512];
 
-/// A small file system of its own, in memory, that can be filled.
+/// A small file system of its own, in memory, that can be filled. A [`crate::guard::Guard`] gives it back.
 pub(crate) struct SmallDisk {
     path: PathBuf,
     ballast: Option<File>,
-    /// Gives it back when its input ends: in order with the campaign, or when its process is killed.
-    guard: Child,
 }
 
 impl SmallDisk {
@@ -37,17 +35,9 @@ impl SmallDisk {
             let told = String::from_utf8_lossy(&mounted.stderr).trim().to_owned();
             return Err(format!("mount needs root and the right to: {told}"));
         }
-        // Deaf to the terminal, so that Ctrl-C ends the receiver on it first.
-        let guard = Command::new("sh")
-            .args(["-c", "trap '' INT TERM HUP; cat >/dev/null; exec umount --lazy \"$0\""])
-            .arg(path)
-            .stdin(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("sh cannot be run: {error}"))?;
         Ok(Self {
             path: path.to_owned(),
             ballast: None,
-            guard,
         })
     }
 
@@ -73,13 +63,6 @@ impl SmallDisk {
     pub(crate) fn free(&mut self) -> io::Result<()> {
         self.ballast = None;
         fs::remove_file(self.path.join("ballast"))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
     }
 }
 

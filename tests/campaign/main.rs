@@ -14,6 +14,7 @@ mod callers;
 mod campaign;
 mod check;
 mod disk;
+mod guard;
 mod interrupt;
 mod plan;
 mod reconcile;

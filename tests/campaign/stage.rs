@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::book::Gate;
 use crate::callers::{ABUSER, DENIED};
 use crate::disk::{SlowSync, SmallDisk};
+use crate::guard::Guard;
 use crate::plan::{Damage, Fault, RECEIVERS, Target};
 use crate::support::{Kafka, Outage, Portcullis, Process, Site, free_address};
 
@@ -35,6 +36,8 @@ threshold = 20
 mode = "enforce"
 verdict = { effect = "deny", code = 10102, text = "too many topics", for = "5s" }
 "#;
+/// In the site's folder.
+const SMALL_DISK: &str = "small-disk";
 /// Far below the small disk, far above what waits in an outage.
 const JOURNAL_BYTES_MAX: &str = "128MiB";
 
@@ -48,6 +51,7 @@ pub(crate) struct Stage {
     receivers: Vec<Receiver>,
     worker: Option<Process>,
     disk: Option<SmallDisk>,
+    _guard: Guard,
     pub(crate) site: Site,
     /// What cannot be done here, and why.
     pub(crate) skipped: BTreeMap<&'static str, String>,
@@ -78,7 +82,8 @@ impl Stage {
             skipped.insert(SLOW_DISK, why);
         }
         let mut site = Site::with_properties(kafka, &PROPERTIES).rules(RULES);
-        let small = site.folder().path().join("small-disk");
+        let small = site.folder().path().join(SMALL_DISK);
+        let guard = Guard::of(site.folder().path(), SMALL_DISK).expect("sh runs");
         let disk = match SmallDisk::mount(&small) {
             Ok(disk) => Some(disk),
             Err(why) => {
@@ -92,7 +97,7 @@ impl Stage {
             name: format!("receiver-{number}"),
             listen: free_address(),
             data: if number == RECEIVERS {
-                "small-disk/data".to_owned()
+                format!("{SMALL_DISK}/data")
             } else {
                 format!("data-{number}")
             },
@@ -103,6 +108,7 @@ impl Stage {
             receivers: receivers.collect(),
             worker: None,
             disk,
+            _guard: guard,
             site,
             skipped,
             losses: Losses::new(),
