@@ -129,6 +129,11 @@ impl Running {
         assert!(sent.expect("kill runs").success(), "signal {name}");
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child of this process")
+    }
+
     /// Waits for its end.
     pub(crate) fn ended(mut self) -> ExitStatus {
         self.wait(END_MAX)
@@ -138,7 +143,7 @@ impl Running {
     pub(crate) fn wait(&mut self, patience: Duration) -> ExitStatus {
         let mut status = None;
         wait_until("the process ends", patience, || {
-            status = self.child.try_wait().expect("a child of this process");
+            status = self.status();
             status.is_some()
         });
         status.expect("ended")

@@ -18,8 +18,12 @@ pub(crate) struct Broker {
 impl Broker {
     pub(crate) fn start() -> Self {
         let folder = Folder::new();
+        // Deaf to the terminal, or Ctrl-C would end it before the broker.
         let guard = Command::new("sh")
-            .args(["-c", "cat >/dev/null; exec \"$0\" stop --dir \"$1\""])
+            .args([
+                "-c",
+                "trap '' INT TERM HUP; cat >/dev/null; exec \"$0\" stop --dir \"$1\"",
+            ])
             .args([RUN.into(), directory(&folder)])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

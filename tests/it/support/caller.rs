@@ -12,6 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Plays Chat over one connection that it keeps, byte for byte: no HTTP library adds a header or mends a request.
 pub(crate) struct Caller {
     address: SocketAddr,
+    patience: Duration,
     connection: Option<BufReader<TcpStream>>,
 }
 
@@ -28,8 +29,14 @@ impl Caller {
     pub(crate) fn at(address: SocketAddr) -> Self {
         Self {
             address,
+            patience: PATIENCE,
             connection: None,
         }
+    }
+
+    /// Gives up after `patience`.
+    pub(crate) fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Posts it; panics without an answer.
@@ -92,8 +99,8 @@ impl Caller {
     }
 
     fn connect(&self) -> io::Result<BufReader<TcpStream>> {
-        let stream = TcpStream::connect(self.address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let stream = TcpStream::connect_timeout(&self.address, self.patience)?;
+        stream.set_read_timeout(Some(self.patience))?;
         stream.set_nodelay(true)?;
         Ok(BufReader::new(stream))
     }
@@ -108,18 +115,22 @@ impl Answer {
     /// `ErrorCode` and `ErrorInfo`; panics unless the answer is in Chat's contract: 200, JSON, its three fields.
     #[track_caller]
     pub(crate) fn refusal(&self) -> (i64, String) {
-        assert_eq!(self.status, 200, "{self:?}");
-        assert!(
-            self.headers
-                .iter()
-                .any(|header| header == "content-type: application/json"),
-            "{self:?}"
-        );
-        let reply: Value = serde_json::from_str(&self.body).expect("JSON");
-        assert_eq!(reply.as_object().map(|fields| fields.len()), Some(3), "{self:?}");
-        assert_eq!(reply["ActionStatus"], "OK", "{self:?}");
-        let code = reply["ErrorCode"].as_i64().expect("a code");
-        (code, reply["ErrorInfo"].as_str().expect("a text").to_owned())
+        self.in_contract()
+            .unwrap_or_else(|| panic!("not in the contract: {self:?}"))
+    }
+
+    /// The same; `None` unless the answer is in Chat's contract.
+    pub(crate) fn in_contract(&self) -> Option<(i64, String)> {
+        let json = self
+            .headers
+            .iter()
+            .any(|header| header == "content-type: application/json");
+        let reply: Value = serde_json::from_str(&self.body).ok()?;
+        let three = reply.as_object().is_some_and(|fields| fields.len() == 3);
+        if self.status != 200 || !json || !three || reply["ActionStatus"] != "OK" {
+            return None;
+        }
+        Some((reply["ErrorCode"].as_i64()?, reply["ErrorInfo"].as_str()?.to_owned()))
     }
 
     /// `ErrorCode`, 0 where the callback may go on; panics like [`Answer::refusal`].

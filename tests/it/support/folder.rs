@@ -15,6 +15,11 @@ impl Folder {
         self.0.path()
     }
 
+    /// Lets it stay after the test, to be looked into.
+    pub(crate) fn keep(&mut self) {
+        self.0.disable_cleanup(true);
+    }
+
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::write(&path, text).expect("a file in a temporary folder");

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -67,6 +68,21 @@ impl Process {
     /// What it has printed so far.
     pub(crate) fn log(&self) -> String {
         self.running.log()
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn status(&mut self) -> Option<ExitStatus> {
+        self.running.status()
+    }
+
+    /// It stands still, its connections stay.
+    pub(crate) fn freeze(&self) {
+        self.running.signal("STOP");
+    }
+
+    /// It goes on.
+    pub(crate) fn thaw(&self) {
+        self.running.signal("CONT");
     }
 
     /// Ends it with SIGKILL.

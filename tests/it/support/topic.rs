@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_schema::{AuditRecord, Finding, Verdict};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
@@ -23,6 +24,7 @@ pub(crate) struct Topic {
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) partition: i32,
+    pub(crate) offset: i64,
     pub(crate) key: String,
     pub(crate) at_millis: Option<i64>,
     pub(crate) headers: BTreeMap<String, String>,
@@ -38,6 +40,8 @@ impl Topic {
         let consumer: BaseConsumer = client(kafka)
             .set("group.id", "unused")
             .set("enable.auto.commit", "false")
+            // Never past anything, should a broker that comes back not know a position at once.
+            .set("auto.offset.reset", "earliest")
             .create()
             .expect("a consumer");
         let mut assignment = TopicPartitionList::new();
@@ -74,20 +78,30 @@ impl Topic {
     /// Reads everything that is in it at this moment.
     #[track_caller]
     pub(crate) fn read_to_end(&mut self) -> &[Kept] {
-        let mut ends = Vec::new();
-        for partition in 0..self.partitions {
-            let (_, end) = self
-                .consumer
-                .fetch_watermarks(&self.name, partition, PATIENCE)
-                .expect("the end of a partition");
-            ends.push(end);
-        }
+        let ends = self.ends().expect("the ends of its partitions");
         let began = Instant::now();
         while !self.has_reached(&ends) {
             assert!(began.elapsed() < PATIENCE, "{} is not read to its end", self.name);
             self.take_what_is_there();
         }
         &self.kept
+    }
+
+    /// The next offset of each partition.
+    pub(crate) fn ends(&self) -> KafkaResult<Vec<i64>> {
+        (0..self.partitions)
+            .map(|partition| {
+                let marks = self.consumer.fetch_watermarks(&self.name, partition, PATIENCE)?;
+                Ok(marks.1)
+            })
+            .collect()
+    }
+
+    /// What has come by now, at most so many messages, without a wait and without a memory of them here.
+    pub(crate) fn take(&mut self, messages_max: usize) -> Vec<Kept> {
+        let come = std::iter::from_fn(|| self.consumer.poll(Duration::ZERO));
+        let come = come.take(messages_max).filter_map(Result::ok);
+        come.map(|message| Kept::of(&message)).collect()
     }
 
     fn has_reached(&self, ends: &[i64]) -> bool {
@@ -112,6 +126,7 @@ impl Kept {
         let headers = message.headers().into_iter().flat_map(Headers::iter);
         Self {
             partition: message.partition(),
+            offset: message.offset(),
             key: text(message.key()),
             at_millis: message.timestamp().to_millis(),
             headers: headers

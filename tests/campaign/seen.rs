@@ -1,0 +1,163 @@
+use std::collections::BTreeMap;
+
+use portcullis_schema::{AuditRecord, Uuid};
+
+use crate::callers::of_name;
+use crate::support::{Kafka, Kept, Topic};
+
+/// At a time, so that a fault that is due is not late for it: some 50 ms of work.
+const MESSAGES_MAX: usize = 500;
+/// Nobody reads more of what should not be there.
+const STRANGE_MAX: usize = 10;
+
+/// What is in the topic `callbacks`, read as it comes and reduced to what the check needs: 16 bytes and a bit for each
+/// record.
+pub(crate) struct Seen {
+    topic: Topic,
+    tally: Tally,
+}
+
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// The next offset of each partition: what is read again is not there twice.
+    offsets: BTreeMap<i32, i64>,
+    /// The id of each callback, by caller and number; nil where none is there yet.
+    ids: Vec<Vec<Uuid>>,
+    pub(crate) boots: BTreeMap<Uuid, Boot>,
+    /// Messages, repeats among them.
+    pub(crate) records: u64,
+    /// Messages that were there before with the same id.
+    pub(crate) repeats: u64,
+    /// What must not be there.
+    pub(crate) strange: Vec<String>,
+}
+
+/// The sequence numbers of one start of a receiver.
+#[derive(Default)]
+pub(crate) struct Boot {
+    pub(crate) receiver: String,
+    numbers: Vec<u64>,
+    pub(crate) count: u64,
+    /// One above the highest.
+    pub(crate) end: u64,
+}
+
+impl Seen {
+    pub(crate) fn of(kafka: &Kafka) -> Self {
+        Self {
+            topic: Topic::of(kafka, &kafka.topics.callbacks),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Reads some of what has come; false when there was nothing.
+    pub(crate) fn read_on(&mut self) -> bool {
+        let come = self.topic.take(MESSAGES_MAX);
+        for kept in &come {
+            self.tally.add(kept);
+        }
+        !come.is_empty()
+    }
+
+    /// Where the topic ends at present; `None` when nobody says so.
+    pub(crate) fn ends(&self) -> Option<Vec<i64>> {
+        self.topic.ends().ok()
+    }
+
+    /// Whether everything before these ends was read.
+    pub(crate) fn has_reached(&self, ends: &[i64]) -> bool {
+        (0..).zip(ends).all(|(partition, end)| {
+            let next = self.tally.offsets.get(&partition).copied().unwrap_or(0);
+            next >= *end
+        })
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+}
+
+impl Tally {
+    /// The id under which a callback is there.
+    pub(crate) fn id(&self, caller: usize, number: usize) -> Option<Uuid> {
+        let id = self.ids.get(caller)?.get(number)?;
+        (!id.is_nil()).then_some(*id)
+    }
+
+    fn add(&mut self, kept: &Kept) {
+        let next = self.offsets.entry(kept.partition).or_default();
+        if kept.offset < *next {
+            return;
+        }
+        *next = kept.offset + 1;
+        self.records += 1;
+        match AuditRecord::decode(kept.value.as_bytes()) {
+            Ok(record) => self.add_record(&record),
+            Err(error) => self.add_strange(format!("no record: {error}: {}", kept.value)),
+        }
+    }
+
+    fn add_record(&mut self, record: &AuditRecord) {
+        let Some((caller, number)) = record.name.as_deref().and_then(of_name) else {
+            self.add_strange(format!("nobody posted {record:?}"));
+            return;
+        };
+        let known = self.id(caller, number);
+        let boot = self.boots.entry(record.boot).or_default();
+        boot.receiver.clone_from(&record.receiver);
+        let again = !boot.add(record.seq);
+        match known {
+            Some(known) if known != record.id => {
+                self.add_strange(format!("{:?} is there as {known} and as {}", record.name, record.id));
+            }
+            Some(_) => self.repeats += 1,
+            None if again => self.add_strange(format!(
+                "number {} of boot {} is there a second time, as {:?}",
+                record.seq, record.boot, record.name
+            )),
+            None => self.put(caller, number, record.id),
+        }
+    }
+
+    fn put(&mut self, caller: usize, number: usize, id: Uuid) {
+        if self.ids.len() <= caller {
+            self.ids.resize_with(caller + 1, Vec::new);
+        }
+        let ids = &mut self.ids[caller];
+        if ids.len() <= number {
+            ids.resize(number + 1, Uuid::nil());
+        }
+        ids[number] = id;
+    }
+
+    fn add_strange(&mut self, what: String) {
+        if self.strange.len() < STRANGE_MAX {
+            self.strange.push(what);
+        }
+    }
+}
+
+impl Boot {
+    /// False when the number is there already.
+    fn add(&mut self, number: u64) -> bool {
+        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
+        if self.numbers.len() <= word {
+            self.numbers.resize(word + 1, 0);
+        }
+        let new = self.numbers[word] & bit == 0;
+        self.numbers[word] |= bit;
+        self.count += u64::from(new);
+        self.end = self.end.max(number + 1);
+        new
+    }
+
+    /// Numbers below the highest that are not there.
+    pub(crate) fn holes(&self) -> u64 {
+        self.end - self.count
+    }
+
+    /// The first of them.
+    pub(crate) fn first_hole(&self) -> Option<u64> {
+        (0..self.end).find(|number| self.numbers[(number / 64) as usize] & (1 << (number % 64)) == 0)
+    }
+}
