@@ -55,6 +55,8 @@ impl<'k> Reading<'k> {
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest")
+            // 16 MiB are 20,000 records, beside what is under way. The defaults only make the process larger.
+            .set("queued.max.messages.kbytes", "16384")
             .set("fetch.wait.max.ms", "10")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.error.backoff.ms", "50");
