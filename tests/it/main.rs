@@ -10,6 +10,7 @@ mod malformed;
 mod metrics;
 mod outage;
 mod processes;
+mod recovery;
 mod rules;
 mod support;
 mod topics;

@@ -59,6 +59,11 @@ impl Process {
             .sum()
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.running.log()
+    }
+
     /// Ends it with SIGKILL.
     pub(crate) fn kill(self) {
         drop(self);
