@@ -13,6 +13,7 @@ mod metrics;
 mod outage;
 mod processes;
 mod reconcile;
+mod recovery;
 mod restarts;
 mod rules;
 #[allow(dead_code)] // the campaign of faults uses the rest

@@ -1,6 +1,7 @@
 //! What the tests stand on: the binary, a folder, a Kafka, and patience with an end; and on top of them a whole
 //! [`Site`], the [`Caller`] that plays Chat, and the [`Topic`] that tells what became of it.
 
+mod admin;
 mod aloud;
 mod binary;
 mod broker;

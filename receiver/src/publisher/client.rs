@@ -196,7 +196,9 @@ fn config(kafka: &Kafka) -> ClientConfig {
         .set("linger.ms", "5")
         // A broker that stands still is noticed within this time; 60 s, the default, would hide it.
         .set("socket.timeout.ms", "15000")
-        .set("reconnect.backoff.max.ms", "2000");
+        .set("reconnect.backoff.max.ms", "2000")
+        // How long a topic that is gone is waited for before that is an error, and told.
+        .set("topic.metadata.propagation.max.ms", "5000");
     for (name, value) in kafka.client_properties() {
         config.set(name, value);
     }

@@ -107,6 +107,7 @@ impl Follower {
                 if self.stop.is_due(false) {
                     return;
                 }
+                self.metrics.backlog(self.journal.backlog_records());
                 std::thread::sleep(AWAIT_IDLE.min(pause));
             }
             pause = (pause * 2).min(PAUSE_MAX);

@@ -6,7 +6,7 @@ use portcullis_schema::kafka::Topics;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
-use super::{Broker, Folder, Portcullis};
+use super::Broker;
 
 /// The address of a real Kafka, to be used instead of the test cluster.
 const REAL: &str = "PORTCULLIS_TEST_KAFKA";
@@ -83,11 +83,7 @@ impl Kafka {
                 cluster.create_topic(&plan.name, plan.partitions, 1).expect("a topic");
             }
         } else {
-            let folder = Folder::new();
-            folder.write("portcullis.toml", &self.section());
-            Portcullis::command(folder.path(), &["topics", "create"])
-                .run()
-                .expect(0);
+            self.create_missing();
         }
         self
     }
