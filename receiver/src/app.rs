@@ -1,6 +1,7 @@
 //! Knows all parts of a receiver, and starts and stops them in order.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,6 +36,7 @@ pub struct Receiver {
     verdicts: Verdicts,
     readiness: Readiness,
     boot: Uuid,
+    data: PathBuf,
 }
 
 /// Why a receiver does not start.
@@ -112,6 +114,7 @@ impl Receiver {
             verdicts,
             readiness,
             boot: boot.id(),
+            data: config.data,
         })
     }
 
@@ -143,7 +146,10 @@ impl Receiver {
             .unwrap_or(Remaining { records: 0 });
         match remaining.records {
             0 => info!("receiver has stopped, every record is in Kafka"),
-            records => warn!(records, "receiver has stopped, the next start publishes what remains"),
+            records => {
+                let journal = self.data.join("journal");
+                warn!(records, journal = %journal.display(), "receiver has stopped, the next start publishes what remains");
+            }
         }
         remaining
     }
