@@ -1,6 +1,7 @@
 //! Knows all parts of a receiver, and starts and stops them in order.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,6 +40,7 @@ pub struct Receiver {
     instance: Instance,
     readiness: Readiness,
     boot: Uuid,
+    data: PathBuf,
 }
 
 /// Why a receiver does not start.
@@ -130,6 +132,7 @@ impl Receiver {
             instance,
             readiness,
             boot: boot.id(),
+            data: config.data,
         })
     }
 
@@ -174,7 +177,10 @@ impl Receiver {
             .unwrap_or(Remaining { records: 0 });
         match remaining.records {
             0 => info!("receiver has stopped, every record is in Kafka"),
-            records => warn!(records, "receiver has stopped, the next start publishes what remains"),
+            records => {
+                let journal = self.data.join("journal");
+                warn!(records, journal = %journal.display(), "receiver has stopped, the next start publishes what remains");
+            }
         }
         remaining
     }

@@ -15,10 +15,10 @@
 //!    once, or [`FIRST_BYTES_WITHIN`] after it was accepted. Who has sent half a request has time for the rest, within
 //!    a bound; then it is cut, so that no callback is answered whose record would be refused.
 //!
-//! Why one who still accepts may take 5 s, and one who does not must be quick: in step 1 everybody is answered as ever.
-//! From the end of it callers of a handed-over socket wait, and they have 2 s for the whole of step 3 (milliseconds; for
-//! who dawdles [`FIRST_BYTES_WITHIN`] and a reply's deadline more), the last records ([`Drain::catch_up`]) and the next
-//! start.
+//! Why the first step may take its time, and what follows must be quick: while it accepts, a stopping receiver answers
+//! as ever. Then the callers of a handed-over socket wait, and have 2 s for the whole of step 3 (milliseconds; where
+//! somebody dawdles, [`FIRST_BYTES_WITHIN`] and a reply's deadline), the last records ([`Drain::catch_up`]), and the
+//! next start.
 //!
 //! What no server can rule out: a callback that is sent into a silent connection within the time that the news of its
 //! closing takes to the caller. After [`LINGER`] of silence that is unlikely, and a caller that looks before it writes
@@ -54,9 +54,10 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 256;
 /// Before the next try when the process has no descriptors left: they come back when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection from before the stop may take to its last answer. Longer than the second or two between the
-/// callbacks of a connection that is in use, and with 15 s of publishing behind it below the 30 s of container runtimes.
-const LINGER: Duration = Duration::from_secs(5);
+/// How long a connection from before the stop may take to its last answer. What was sent into it while the stop was
+/// news to nobody is there within the 2 s that Chat waits; a second more for a machine that is busy. With 15 s of
+/// publishing behind it, it stays below the 30 s after which container runtimes kill.
+const LINGER: Duration = Duration::from_secs(3);
 /// Nobody came for so long: nobody calls, or a balancer sends them elsewhere. Short, because a stop should be, too.
 const CALM: Duration = Duration::from_millis(500);
 /// From the end of the handshake to the first bytes of a request, which follow it at once or come a round trip later.
@@ -132,7 +133,7 @@ impl Server {
         // A panic of that task has been printed, and ends it too.
         let _ = self.accepting.await;
 
-        let quiet = connections.count();
+        let remained = connections.count();
         connections.tell(Until::Quiet);
         let patience = FIRST_BYTES_WITHIN + self.reply_patience + MARGIN;
         if timeout(patience, connections.gone()).await.is_err() {
@@ -141,7 +142,7 @@ impl Server {
             connections.tell(Until::Cut);
             connections.gone().await;
         }
-        info!(?lingered, quiet, "no connection is left, accepting has ended");
+        info!(?lingered, remained, "no connection is left, accepting has ended");
     }
 }
 

@@ -1,4 +1,6 @@
-use std::net::{SocketAddr, TcpListener};
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::support::{Folder, Kafka, Portcullis, Running, free_address, wait_until};
@@ -81,6 +83,45 @@ fn a_port_that_is_taken_is_told_with_the_setting_that_moves_it() {
         ended.err
     );
     drop(taken);
+}
+
+#[test]
+fn a_passed_socket_is_used_wherever_it_listens() {
+    let receiver = Receiver::new();
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("an address");
+    let running = Portcullis::command(receiver.folder.path(), &["receiver"])
+        .passing(socket.into())
+        .start(receiver.folder.path().join("log"));
+    wait_until("the receiver is ready", START_MAX, || receiver.health().code == 0);
+    assert_eq!(get(&format!("http://{address}/")).0, 200);
+    let log = running.log();
+    let told = log.lines().find(|line| line.contains("receiver.listen is not used"));
+    assert!(told.is_some_and(|line| line.contains(&address.to_string())), "{log}");
+    running.terminate();
+}
+
+#[test]
+fn what_is_passed_and_is_no_listening_socket_is_refused_with_what_to_do() {
+    let receiver = Receiver::new();
+    let listening = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let connected = TcpStream::connect(listening.local_addr().expect("an address")).expect("a connection");
+    let passed: [OwnedFd; 3] = [
+        File::open("/dev/null").expect("a file").into(),
+        UdpSocket::bind("127.0.0.1:0").expect("a port").into(),
+        connected.into(),
+    ];
+    for descriptor in passed {
+        let ended = Portcullis::command(receiver.folder.path(), &["receiver"])
+            .passing(descriptor)
+            .run()
+            .expect(64);
+        assert!(
+            ended.err.contains("LISTEN_FDS") && ended.err.contains("ListenStream="),
+            "{}",
+            ended.err
+        );
+    }
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Line {
             answering,
             ends_when_quiet,
         } = &*self.talk;
-        // Bytes between a read and its answer count as `answering` too, when "100 Continue" was written in between.
+        // `unanswered` alone would not do: "100 Continue" is written in the middle of a request.
         ends_when_quiet.load(Ordering::Relaxed)
             && !self.unanswered
             && !answering.load(Ordering::Relaxed)

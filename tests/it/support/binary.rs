@@ -1,5 +1,4 @@
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -44,16 +43,15 @@ impl Portcullis {
         self
     }
 
-    /// Passes it a socket as systemd would: as descriptor 3, where only a shell can put it.
-    pub(crate) fn passing(self, socket: &TcpListener) -> Self {
+    /// Passes it a descriptor as systemd passes a socket: as the third, where only a shell can put it.
+    pub(crate) fn passing(self, descriptor: OwnedFd) -> Self {
         const PASS: &str = r#"exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@""#;
-        let socket = socket.try_clone().expect("a second handle");
         let mut shell = Command::new("sh");
         shell
             .args(["-c", PASS, "sh"])
             .arg(self.0.get_program())
             .args(self.0.get_args())
-            .stdin(OwnedFd::from(socket));
+            .stdin(descriptor);
         if let Some(folder) = self.0.get_current_dir() {
             shell.current_dir(folder);
         }

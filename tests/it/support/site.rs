@@ -61,7 +61,8 @@ impl Site {
 
     /// Starts its receiver with a socket that is passed.
     pub(crate) fn receiver_on(&self, socket: &TcpListener) -> Process {
-        self.start("receiver", "RECEIVER", &[], |process| process.passing(socket))
+        let socket = socket.try_clone().expect("a second handle");
+        self.start("receiver", "RECEIVER", &[], |process| process.passing(socket.into()))
     }
 
     /// Starts a worker of its group.
