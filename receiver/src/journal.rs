@@ -5,7 +5,8 @@
 //! - A sync costs the same for one record as for many and more than all else here, so one writer thread collects
 //!   what waits while the last sync runs. It needs no timer: under load the groups grow by themselves.
 //! - Bounded in memory (the queue in front of the writer, the tail behind it) and on disk ([`Options::bytes_max`]).
-//! - Nothing on disk is trusted. What cannot be read is set aside or skipped, is said aloud, and never stops a start.
+//! - Nothing on disk is trusted. What cannot be read is set aside or skipped, is said aloud and counted, and never stops
+//!   a start. What came back although it was trimmed is read once more: twice is better than not at all.
 //! - Knows nothing of Kafka or of callbacks: an entry is bytes.
 //!
 //! Layout
@@ -13,6 +14,8 @@
 //! - A block is what one commit made durable: consecutive entries, one value in the store. Its key is the position of
 //!   its first entry and their number, so that positions, backlog and holes are known without reading a value.
 //! - The store is fjall with values kept apart from keys (`store.rs` owns its settings and their reasons).
+//! - A file beside the store, `journal.positions`, remembers what was trimmed and written, so that the number of entries
+//!   that damage took is known though they are gone. Nothing is ever trimmed because of it.
 //!
 //! Durable means: [`Durability::Host`], fdatasync has returned, survives power loss; [`Durability::Process`], the
 //! kernel has the bytes, survives `kill -9` but not power loss.
@@ -22,9 +25,15 @@
 //! the tail in memory when it keeps up, else from the store -> Kafka acknowledges it -> `trim` -> removed with the
 //! next commit -> the space comes back when the store merges.
 //!
+//! When the disk refuses: what waits is held in the queue, callers are not waited for ([`State`]), and the store is
+//! opened again until it works; it goes on where it was, with the same block. What does not fit into the queue meanwhile
+//! is refused ([`AppendError`]), and whoever appended it counts it. A damaged store is moved aside and a new one begins
+//! at the next position; the reader meets the hole, counts it and passes over.
+//!
 //! Accounting: `used_bytes` is what the store's files hold, garbage included, and what is not flushed into them yet.
 //! Beside that stands fjall's own log, which is preallocated and cannot be made smaller: a share of `bytes_max` is
-//! kept free for it, see [`Options::capacity`].
+//! kept free for it, see [`Options::capacity`]. How long it lasts ([`Journal::lasting`]) is what is free of that, or of
+//! the disk if that is less, divided by what entries took on disk in the last minute or so.
 
 mod append;
 mod block;

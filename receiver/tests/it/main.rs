@@ -1,6 +1,7 @@
 //! The receiver's parts, each over its public interface.
 
 mod journal;
+mod journal_crash;
 mod journal_damage;
 mod journal_model;
 mod publisher;
