@@ -76,7 +76,11 @@ fn worked_until_killed(scratch: &Scratch, seed: u64, strace: bool) -> String {
     let own = std::env::current_exe().expect("the tests' own binary");
     let random = u64::from_le_bytes(noise(seed + 1, 8).try_into().expect("8 bytes"));
     let mut command = if strace {
-        let (calls, most) = if seed % 2 == 0 { (CALLS[0], 500) } else { (CALLS[1], 8) };
+        let (calls, most) = if seed.is_multiple_of(2) {
+            (CALLS[0], 500)
+        } else {
+            (CALLS[1], 8)
+        };
         let mut command = Command::new("strace");
         command
             .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")])
