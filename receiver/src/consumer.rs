@@ -7,6 +7,10 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::error::RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
 
+/// No member ever joins it and nothing is committed to it, but the client asks for one, and for its coordinator: a
+/// cluster with access rights has to let the receiver describe it.
+pub(crate) const GROUP: &str = "portcullis-receiver-unused";
+
 /// A consumer that is assigned its partitions and commits nothing.
 pub(crate) fn new(kafka: &Kafka) -> Result<BaseConsumer<Quiet>, KafkaError> {
     let mut config = ClientConfig::new();
@@ -20,8 +24,7 @@ pub(crate) fn new(kafka: &Kafka) -> Result<BaseConsumer<Quiet>, KafkaError> {
         config.set(name, value);
     }
     config
-        // `assign` asks for a group though none is used.
-        .set("group.id", "portcullis-receiver-unused")
+        .set("group.id", GROUP)
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")

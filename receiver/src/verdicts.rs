@@ -18,14 +18,15 @@ use portcullis_schema::{Readiness, Timestamp, Verdict, VerdictKey};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::error::RDKafkaErrorCode::{
-    AllBrokersDown, BrokerTransportFailure, OperationTimedOut, UnknownTopic, UnknownTopicOrPartition,
+    AllBrokersDown, BrokerTransportFailure, GroupAuthorizationFailed, OperationTimedOut, TopicAuthorizationFailed,
+    UnknownTopic, UnknownTopicOrPartition,
 };
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tracing::{error, info, warn};
 
 use crate::config::StaleVerdicts;
-use crate::consumer::{self, Quiet, is_passing};
+use crate::consumer::{self, GROUP, Quiet, is_passing};
 use crate::decision::{Decisions, Keeper, Kept};
 use crate::metrics::Metrics;
 use ends::Ends;
@@ -362,6 +363,12 @@ impl Reader {
             }
             Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut) => {
                 format!("Kafka at {bootstrap} does not answer")
+            }
+            Some(TopicAuthorizationFailed) => {
+                format!("Kafka at {bootstrap} does not let this client read topic {topic}: grant it Read on that topic")
+            }
+            Some(GroupAuthorizationFailed) => {
+                format!("Kafka at {bootstrap} does not let this client read: grant it Read on group {GROUP}")
             }
             Some(code) => format!("Kafka at {bootstrap}, topic {topic}: {code}"),
             None => error.to_string(),

@@ -62,12 +62,20 @@ fn an_outage_changes_no_answer_and_loses_no_record() {
         });
         assert!(receiver.metric("receiver_backlog_records") >= MANY as f64, "{outage:?}");
         assert!(receiver.is_ready(), "{outage:?}");
+        wait_until("it says that records wait", PATIENCE, || {
+            receiver
+                .log()
+                .contains("Kafka acknowledges nothing, records wait in the journal")
+        });
         post_many(&mut caller, "still");
 
         site.kafka.recover(outage);
         expect_in_topic(&site, &["before", "meanwhile", "still"]);
         wait_until("the backlog is gone", PATIENCE, || {
             receiver.metric("receiver_backlog_records") == 0.0
+        });
+        wait_until("it says that they do not any more", PATIENCE, || {
+            receiver.log().contains("Kafka acknowledges again")
         });
         wait_until("the lag is gone", PATIENCE, || {
             receiver.metric("receiver_verdict_lag_seconds") < 2.0

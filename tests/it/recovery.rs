@@ -9,6 +9,8 @@ use crate::support::{
 };
 
 const MANY: usize = 100;
+const NO_ADMINISTRATOR: &str =
+    "this is the test cluster, which has no administrator; tests/kafka/run runs the tests on a real Kafka";
 
 #[test]
 fn a_topic_that_is_deleted_and_made_again_gets_everything_that_was_not_acknowledged() {
@@ -102,13 +104,39 @@ fn a_record_over_the_limit_of_a_topic_goes_to_the_dead_letters_and_no_other_does
     receiver.stop();
 }
 
+#[test]
+fn a_right_that_is_taken_and_given_back_delays_records_and_loses_none() {
+    let Some(kafka) = Kafka::guarded() else {
+        not_checked("a right that is taken and given back", NO_ADMINISTRATOR);
+        return;
+    };
+    let site = Site::at(kafka);
+    let callbacks = &site.kafka.topics.callbacks;
+    let receiver = site.receiver().ready();
+    post(&site, "before");
+    wait_until("all is published", PATIENCE, || backlog(&receiver) == 0.0);
+
+    site.kafka.forbid_writing(callbacks);
+    wait_until("it says what to do", PATIENCE, || {
+        post(&site, "meanwhile");
+        receiver.log().contains("grant it Write and Describe on that topic")
+    });
+    post(&site, "still");
+    wait_until("the backlog shows them", PATIENCE, || backlog(&receiver) >= MANY as f64);
+    site.kafka.allow_writing(callbacks);
+
+    expect_in_topic(&site, &["before", "meanwhile", "still"]);
+    wait_until("nothing is left", PATIENCE, || backlog(&receiver) == 0.0);
+    assert_eq!(times(&receiver, "publishing failed, "), 1, "{}", receiver.log());
+    assert_eq!(times(&receiver, "Kafka acknowledges again"), 1, "{}", receiver.log());
+    assert_eq!(receiver.metric("receiver_lost_total"), 0.0);
+    receiver.stop();
+}
+
 /// Where it is the test cluster, says that `what` is not checked.
 fn is_real(kafka: &Kafka, what: &str) -> bool {
     if !kafka.is_real() {
-        not_checked(
-            what,
-            "this is the test cluster, which has no administrator; tests/kafka/run runs the tests on a real Kafka",
-        );
+        not_checked(what, NO_ADMINISTRATOR);
     }
     kafka.is_real()
 }

@@ -32,6 +32,7 @@ use rdkafka::error::KafkaError;
 use tracing::{debug, info, warn};
 
 use super::client::FLIGHT_BYTES_MAX;
+use crate::consumer::GROUP;
 use crate::entry::{Entry, Kind};
 use crate::journal::{Journal, Position, StoreError};
 
@@ -75,8 +76,10 @@ enum Unread {
     Silent,
     #[error("reading it takes too long")]
     TooLong,
-    #[error("this client may not read it, grant it Read and Describe: {0}")]
-    Forbidden(KafkaError),
+    #[error("Kafka does not let this client read it: grant it Read on that topic")]
+    Forbidden,
+    #[error("Kafka does not let this client read: grant it Read on group {GROUP}")]
+    NoGroup,
 }
 
 /// The records to be found.

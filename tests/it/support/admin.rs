@@ -1,3 +1,6 @@
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -37,11 +40,62 @@ impl Kafka {
             .expect(0);
     }
 
+    /// Lets everybody read the topic, and nobody write to it.
+    pub(crate) fn forbid_writing(&self, topic: &str) {
+        // CreateAcls: one entry; topic, its name, literal; who, from where; read, allowed.
+        let body = [
+            &[0, 0, 0, 1, 2][..],
+            &text(topic),
+            &[3],
+            &text("User:ANONYMOUS"),
+            &text("*"),
+            &[3, 3],
+        ]
+        .concat();
+        self.ask(30, &body);
+    }
+
+    /// Takes back [`Kafka::forbid_writing`].
+    pub(crate) fn allow_writing(&self, topic: &str) {
+        // DeleteAcls: one filter; topic, its name, literal; anybody, from anywhere; any operation, allowed or not.
+        let body = [
+            &[0, 0, 0, 1, 2][..],
+            &text(topic),
+            &[3],
+            &[0xff, 0xff, 0xff, 0xff],
+            &[1, 1],
+        ]
+        .concat();
+        self.ask(31, &body);
+    }
+
+    /// Sends a request, in version 1, that the client library does not know.
+    fn ask(&self, api: u8, body: &[u8]) {
+        let head = [&[0, api, 0, 1, 0, 0, 0, 1][..], &text("test")].concat();
+        let length = u32::try_from(head.len() + body.len()).expect("short").to_be_bytes();
+        let mut connection = TcpStream::connect(&self.bootstrap).expect("a broker");
+        connection
+            .write_all(&[&length[..], &head, body].concat())
+            .expect("sent");
+        let mut answer = [0; 4];
+        connection.read_exact(&mut answer).expect("an answer");
+        let mut answer = vec![0; u32::from_be_bytes(answer) as usize];
+        connection.read_exact(&mut answer).expect("the whole answer");
+        // Correlation, throttle time, one result, and its error.
+        assert_eq!(answer[12..14], [0, 0], "{}", String::from_utf8_lossy(&answer));
+    }
+
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap);
         config.create().expect("an admin client")
     }
+}
+
+/// A string as the protocol has it.
+fn text(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).expect("short").to_be_bytes();
+    [&length[..], text.as_bytes()].concat()
 }
 
 fn options() -> AdminOptions {

@@ -17,6 +17,11 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With further lines for its `server.properties`, until it is restarted.
+    pub(crate) fn start_with(properties: &[&str]) -> Self {
         let folder = Folder::new();
         // Deaf to the terminal, or Ctrl-C would end it before the broker.
         let guard = Command::new("sh")
@@ -32,7 +37,8 @@ impl Broker {
         // The broker's own, and its controller's beside it.
         let port = free_neighbours(2).port();
         let broker = Self { folder, port, guard };
-        broker.launch(&[]);
+        let arguments: Vec<&str> = properties.iter().flat_map(|line| ["--property", line]).collect();
+        broker.launch(&arguments);
         broker
     }
 

@@ -57,6 +57,17 @@ impl Kafka {
         Self::at(source).with_topics()
     }
 
+    /// A real one whose broker knows access rights: everybody may do everything until a topic has an entry of its own,
+    /// see [`Kafka::forbid_writing`]. None where there is no real Kafka.
+    pub(crate) fn guarded() -> Option<Self> {
+        std::env::var(REAL).ok()?;
+        let broker = Broker::start_with(&[
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found=true",
+        ]);
+        Some(Self::at(Source::Own(broker)).with_topics())
+    }
+
     /// With names for topics that do not exist.
     pub(crate) fn without_topics() -> Self {
         Self::at(match std::env::var(REAL) {

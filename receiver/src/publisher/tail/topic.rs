@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 use portcullis_schema::kafka::Kafka;
 use portcullis_schema::{Timestamp, Uuid, headers};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode::{TopicAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition};
+use rdkafka::error::RDKafkaErrorCode::{
+    GroupAuthorizationFailed, TopicAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition,
+};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::{Message, Offset, TopicPartitionList};
@@ -61,7 +63,7 @@ pub(super) fn read(
                 }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(ends.remove(&partition)),
-            Some(Err(error)) if is_forbidden(&error) => return Err(Unread::Forbidden(error)),
+            Some(Err(error)) if is_forbidden(&error) => return Err(failed(error)),
             Some(Err(error)) => debug!(%error, topic, "comparing"),
             None if heard.elapsed() > SILENCE_MAX => return Err(Unread::Silent),
             None => {}
@@ -133,15 +135,18 @@ fn assign(
 }
 
 fn failed(error: KafkaError) -> Unread {
-    if is_forbidden(&error) {
-        Unread::Forbidden(error)
-    } else {
-        Unread::Failed(error)
+    match error.rdkafka_error_code() {
+        Some(TopicAuthorizationFailed) => Unread::Forbidden,
+        Some(GroupAuthorizationFailed) => Unread::NoGroup,
+        _ => Unread::Failed(error),
     }
 }
 
 fn is_forbidden(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(TopicAuthorizationFailed)
+    matches!(
+        error.rdkafka_error_code(),
+        Some(TopicAuthorizationFailed | GroupAuthorizationFailed)
+    )
 }
 
 fn id_of(message: &BorrowedMessage<'_>) -> Option<Uuid> {
