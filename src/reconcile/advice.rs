@@ -30,17 +30,7 @@ pub(super) fn advice(counted_topics: &Counted, boots: &[BootReport], now: Timest
         _ => told.extend(missing_of_receivers(boots)),
     }
     told.extend(silent(boots, now));
-    let late: u64 = boots
-        .iter()
-        .filter(|boot| !is_silent(boot, now))
-        .map(|boot| boot.late_records)
-        .sum();
-    if late > 0 {
-        told.push(format!(
-            "{} on the way, in journals of receivers that run: reconcile again in a minute.",
-            are(late, "record")
-        ));
-    }
+    told.extend(late(boots, now));
     let repeats = counted_topics.account.repeats();
     if repeats > 0 {
         told.push(format!(
@@ -115,6 +105,30 @@ fn silent(boots: &[BootReport], now: Timestamp) -> Vec<String> {
                 visible(receiver)
             ));
         }
+    }
+    told
+}
+
+/// Of the boots that are not silent.
+fn late(boots: &[BootReport], now: Timestamp) -> Vec<String> {
+    let records = |running: bool| {
+        let boots = boots.iter().filter(|boot| !is_silent(boot, now));
+        let boots = boots.filter(|boot| matches!(boot.ending, Ending::Open { .. }) == running);
+        boots.fold(0, |sum: u64, boot| sum.saturating_add(boot.late_records))
+    };
+    let mut told = Vec::new();
+    if records(true) > 0 {
+        told.push(format!(
+            "{} on the way, in journals of receivers that run: reconcile again in a minute.",
+            are(records(true), "record")
+        ));
+    }
+    if records(false) > 0 {
+        told.push(format!(
+            "{} late of boots that have ended, beyond what the ledger proves of them: look at receiver_lost_total of \
+             the boots after them, and for a journal.damaged-… in their data directories.",
+            are(records(false), "record")
+        ));
     }
     told
 }

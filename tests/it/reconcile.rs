@@ -2,6 +2,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portcullis_schema::{LedgerEntry, LedgerEvent, Timestamp, Uuid, id};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -270,6 +273,52 @@ fn what_was_received_before_the_given_time_is_not_judged() {
     );
     let nothing = told(0, "2100-01-01T00:00:00Z");
     assert_eq!(nothing["boots"], json!([]));
+}
+
+/// The test cluster deletes nothing.
+#[test]
+fn what_retention_has_cut_off_is_not_called_missing() {
+    let topics = Topics::start();
+    if !topics.kafka.is_real() {
+        not_checked(
+            "how the old end of a topic is cut off",
+            "this is the test cluster, which cannot be asked to; tests/kafka/run runs the tests on a real Kafka",
+        );
+        return;
+    }
+    let receiver = boot("receiver-1");
+    topics.records(receiver, 0..200);
+    cut_off(&topics.kafka);
+    topics.records(receiver, 200..400);
+    topics.ledger(&[
+        receiver.started(60),
+        receiver.heartbeat(30, 150),
+        receiver.heartbeat(1, 400),
+    ]);
+    let report = topics.report(0);
+    assert_eq!(report["boots"][0]["records"], 200);
+    assert_eq!(report["boots"][0]["checked_from"], Value::Null);
+}
+
+/// Deletes all records that are in `callbacks`, as retention does.
+fn cut_off(kafka: &Kafka) {
+    let name = &kafka.topics.callbacks;
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &kafka.bootstrap)
+        .create()
+        .expect("a client");
+    let mut ends = TopicPartitionList::new();
+    for partition in 0..12 {
+        ends.add_partition_offset(name, partition, Offset::End)
+            .expect("an offset");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let deleted = runtime.block_on(admin.delete_records(&ends, &AdminOptions::new()));
+    for element in deleted.expect("deleted").elements() {
+        assert_eq!(element.error(), Ok(()));
+    }
 }
 
 #[test]
