@@ -19,8 +19,8 @@ const LATE_AFTER: Duration = Duration::from_millis(250);
 const PAUSE_MICROS_MAX: u64 = 20_000;
 /// After a callback that was not answered.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(20);
-/// Of a large callback, below the receiver's bound of 64 KiB: memory is full after 500 of them.
-const LARGE_BYTES: usize = 32 << 10;
+/// Of a large callback, below the receiver's bound of 64 KiB: memory is full after 300 of them.
+const LARGE_BYTES: usize = 56 << 10;
 
 /// The operator whom a moderator has refused, and the code.
 pub(crate) const DENIED: (&str, i64) = ("denied", 10_101);

@@ -5,15 +5,18 @@ use portcullis_schema::{AuditRecord, Uuid};
 use crate::callers::of_name;
 use crate::support::{Kafka, Kept, Topic};
 
-/// At a time, so that a fault that is due is not late for it: some 50 ms of work.
-const MESSAGES_MAX: usize = 500;
+/// Of a partition at a time, so that a fault that is due is not late for it: some 50 ms of work.
+const MESSAGES_MAX: usize = 50;
 /// Nobody reads more of what should not be there.
 const STRANGE_MAX: usize = 10;
 
 /// What is in the topic `callbacks`, read as it comes and reduced to what the check needs: 16 bytes and a bit for each
 /// record.
 pub(crate) struct Seen {
-    topic: Topic,
+    /// Each partition by a client of its own: where a broker that comes back does not know the leader of some partitions
+    /// of a client, librdkafka up to 2.12.1 reads memory that is not its own
+    /// (<https://github.com/confluentinc/librdkafka/issues/5280>).
+    partitions: Vec<Topic>,
     tally: Tally,
 }
 
@@ -44,24 +47,35 @@ pub(crate) struct Boot {
 
 impl Seen {
     pub(crate) fn of(kafka: &Kafka) -> Self {
+        let name = &kafka.topics.callbacks;
+        let plans = kafka.topics.plans();
+        let plan = plans.iter().find(|plan| plan.name == *name).expect("one of the topics");
+        let partitions = 0..plan.partitions;
         Self {
-            topic: Topic::of(kafka, &kafka.topics.callbacks),
+            partitions: partitions
+                .map(|partition| Topic::of_partitions(kafka, name, partition..partition + 1))
+                .collect(),
             tally: Tally::default(),
         }
     }
 
     /// Reads some of what has come; false when there was nothing.
     pub(crate) fn read_on(&mut self) -> bool {
-        let come = self.topic.take(MESSAGES_MAX);
-        for kept in &come {
-            self.tally.add(kept);
+        let mut read = false;
+        for partition in &mut self.partitions {
+            for kept in partition.take(MESSAGES_MAX) {
+                self.tally.add(&kept);
+                read = true;
+            }
         }
-        !come.is_empty()
+        read
     }
 
     /// Where the topic ends at present; `None` when nobody says so.
     pub(crate) fn ends(&self) -> Option<Vec<i64>> {
-        self.topic.ends().ok()
+        let ends = self.partitions.iter().map(|partition| partition.ends().ok());
+        let ends: Option<Vec<Vec<i64>>> = ends.collect();
+        ends.map(|ends| ends.concat())
     }
 
     /// Whether everything before these ends was read.

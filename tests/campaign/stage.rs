@@ -1,3 +1,6 @@
+mod faults;
+mod receiver;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -6,14 +9,15 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 
 use portcullis_schema::Uuid;
-use serde_json::Value;
 
 use crate::book::Gate;
 use crate::callers::{ABUSER, DENIED};
 use crate::disk::{SlowSync, SmallDisk};
 use crate::guard::Guard;
-use crate::plan::{Damage, Fault, RECEIVERS, Target};
-use crate::support::{Kafka, Outage, Portcullis, Process, Site, free_address};
+use crate::plan::{RECEIVERS, Target};
+use crate::support::{Kafka, Portcullis, Process, Site, free_address};
+use faults::{BROKER, FULL_DISK, SLOW_DISK};
+use receiver::Receiver;
 
 /// Time is short: a client that nobody answers gives up after 3 s instead of 60, and a killed worker leaves its group
 /// after 6 s.
@@ -38,11 +42,6 @@ verdict = { effect = "deny", code = 10102, text = "too many topics", for = "5s" 
 "#;
 /// In the site's folder.
 const SMALL_DISK: &str = "small-disk";
-/// Far below the small disk, far above what waits in an outage.
-const JOURNAL_BYTES_MAX: &str = "128MiB";
-
-/// As `receiver_rung` tells it.
-const JOURNAL_FULL: f64 = 2.0;
 
 /// Everything that faults happen to: two receivers, a worker, a Kafka.
 pub(crate) struct Stage {
@@ -56,14 +55,6 @@ pub(crate) struct Stage {
     /// What cannot be done here, and why.
     pub(crate) skipped: BTreeMap<&'static str, String>,
     losses: Losses,
-}
-
-struct Receiver {
-    process: Option<Process>,
-    name: String,
-    listen: SocketAddr,
-    data: String,
-    gate: Arc<Gate>,
 }
 
 /// What was counted as lost, by receiver, boot and reason.
@@ -128,105 +119,6 @@ impl Stage {
     pub(crate) fn receivers(&self) -> Vec<(SocketAddr, Arc<Gate>)> {
         let both = |receiver: &Receiver| (receiver.listen, Arc::clone(&receiver.gate));
         self.receivers.iter().map(both).collect()
-    }
-
-    /// The name of what is missing here for this fault.
-    pub(crate) fn hindrance(&self, fault: &Fault) -> Option<&'static str> {
-        let needs = match (fault.target, fault.damage) {
-            (Target::Broker, _) => BROKER,
-            (_, Damage::FullDisk { .. }) => FULL_DISK,
-            (_, Damage::SlowDisk { .. }) => SLOW_DISK,
-            _ => return None,
-        };
-        self.skipped.contains_key(needs).then_some(needs)
-    }
-
-    pub(crate) fn begin(&mut self, fault: &Fault) {
-        match (fault.target, fault.damage) {
-            (Target::Receiver(index), damage) => self.begin_at_receiver(index, damage),
-            (Target::Worker, Damage::Kill) => self.kill_worker(),
-            (Target::Worker, Damage::Restart) => self.worker().ask_to_stop(),
-            (Target::Worker, _) => self.worker().freeze(),
-            (Target::Broker, Damage::Kill) => self.site.kafka.fail(Outage::Down),
-            (Target::Broker, _) => self.site.kafka.fail(Outage::Frozen),
-        }
-    }
-
-    /// Ends what [`Stage::begin`] began. Things need not be as before at once.
-    pub(crate) fn end(&mut self, fault: &Fault) {
-        match (fault.target, fault.damage) {
-            (Target::Receiver(index), damage) => self.end_at_receiver(index, damage),
-            (Target::Worker, Damage::Freeze) => self.worker().thaw(),
-            (Target::Worker, damage) => {
-                if damage == Damage::Restart {
-                    self.worker.take().expect("a worker that was asked to stop").stopped();
-                } else {
-                    self.kill_worker();
-                }
-                self.start_worker();
-            }
-            (Target::Broker, Damage::Kill) => self.site.kafka.recover(Outage::Down),
-            (Target::Broker, Damage::FreezeAndKill) => {
-                self.site.kafka.fail(Outage::Down);
-                self.site.kafka.recover(Outage::Down);
-            }
-            (Target::Broker, _) => self.site.kafka.recover(Outage::Frozen),
-        }
-    }
-
-    fn begin_at_receiver(&mut self, index: usize, damage: Damage) {
-        self.note_losses(index);
-        let receiver = &mut self.receivers[index];
-        match damage {
-            Damage::Kill => {
-                receiver.gate.disturb();
-                receiver.process = None;
-            }
-            Damage::Freeze | Damage::FreezeAndKill => {
-                receiver.gate.disturb();
-                receiver.process().freeze();
-            }
-            Damage::Restart => {
-                receiver.gate.disturb();
-                receiver.process().ask_to_stop();
-            }
-            Damage::FullDisk { large } => {
-                receiver.gate.fill(large);
-                let disk = self.disk.as_mut().expect("a small disk");
-                disk.fill().expect("a file on the small disk");
-            }
-            Damage::SlowDisk { sync } => {
-                let slow = SlowSync::attach(receiver.process().id(), sync).expect("strace runs");
-                self.slowed.push((Target::Receiver(index), slow));
-            }
-        }
-    }
-
-    fn end_at_receiver(&mut self, index: usize, damage: Damage) {
-        let receiver = &mut self.receivers[index];
-        match damage {
-            Damage::Kill | Damage::FreezeAndKill => {
-                receiver.process = None;
-                receiver.start(&self.site);
-            }
-            Damage::Restart => {
-                receiver
-                    .process
-                    .take()
-                    .expect("a receiver that was asked to stop")
-                    .stopped();
-                receiver.start(&self.site);
-            }
-            Damage::Freeze => receiver.process().thaw(),
-            Damage::FullDisk { .. } => {
-                let rung = receiver.process().metric("receiver_rung");
-                assert_eq!(rung, JOURNAL_FULL, "the disk is full and the receiver has not noticed");
-                receiver.gate.relieve();
-                let disk = self.disk.as_mut().expect("a small disk");
-                disk.free().expect("the ballast is gone");
-            }
-            Damage::SlowDisk { .. } => self.slowed.retain(|(target, _)| *target != Target::Receiver(index)),
-        }
     }
 
     /// While the small disk is full, it stays so.
@@ -318,17 +210,7 @@ impl Stage {
     /// A counter begins anew with each start, so this is called before each end.
     fn note_losses(&mut self, index: usize) {
         let receiver = &self.receivers[index];
-        let process = receiver.process();
-        let Some(boot) = boot(&process.log()) else {
-            return;
-        };
-        let metrics = process.metrics();
-        let counted = metrics.lines().filter_map(|line| {
-            let (reason, count) = line.strip_prefix("receiver_lost_total{reason=\"")?.split_once("\"} ")?;
-            Some((reason.to_owned(), count.parse().ok()?))
-        });
-        let counted: BTreeMap<String, u64> = counted.filter(|(_, count)| *count > 0).collect();
-        if !counted.is_empty() {
+        if let Some((boot, counted)) = receiver.losses().filter(|(_, counted)| !counted.is_empty()) {
             let of_receiver = self.losses.entry(receiver.name.clone()).or_default();
             of_receiver.insert(boot, counted);
         }
@@ -346,31 +228,3 @@ impl Stage {
         self.worker = Some(self.site.worker("worker-1"));
     }
 }
-
-impl Receiver {
-    fn start(&mut self, site: &Site) {
-        self.gate.disturb();
-        let listen = self.listen.to_string();
-        self.process = Some(site.receiver_with(&[
-            ("PORTCULLIS__RECEIVER__INSTANCE", &self.name),
-            ("PORTCULLIS__RECEIVER__LISTEN", &listen),
-            ("PORTCULLIS__RECEIVER__DATA", &self.data),
-            ("PORTCULLIS__RECEIVER__JOURNAL__BYTES_MAX", JOURNAL_BYTES_MAX),
-        ]));
-    }
-
-    fn process(&self) -> &Process {
-        self.process.as_ref().expect("a receiver that runs")
-    }
-}
-
-/// The start that a receiver's log tells of.
-fn boot(log: &str) -> Option<Uuid> {
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut boots = lines.filter_map(|line| line["boot"].as_str()?.parse().ok());
-    boots.next()
-}
-
-const BROKER: &str = "faults of the broker";
-const FULL_DISK: &str = "full disk";
-const SLOW_DISK: &str = "slow disk";

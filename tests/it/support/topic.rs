@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use portcullis_schema::{AuditRecord, Finding, Verdict};
@@ -15,7 +16,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// A whole topic, read from its beginning as any client could.
 pub(crate) struct Topic {
     name: String,
-    partitions: i32,
+    partitions: Range<i32>,
     consumer: BaseConsumer,
     kept: Vec<Kept>,
 }
@@ -36,7 +37,11 @@ impl Topic {
     /// One of the topics of `kafka`.
     pub(crate) fn of(kafka: &Kafka, name: &str) -> Self {
         let plan = kafka.topics.plans().into_iter().find(|plan| plan.name == name);
-        let partitions = plan.expect("one of the topics").partitions;
+        Self::of_partitions(kafka, name, 0..plan.expect("one of the topics").partitions)
+    }
+
+    /// Some of its partitions.
+    pub(crate) fn of_partitions(kafka: &Kafka, name: &str, partitions: Range<i32>) -> Self {
         let consumer: BaseConsumer = client(kafka)
             .set("group.id", "unused")
             .set("enable.auto.commit", "false")
@@ -45,7 +50,7 @@ impl Topic {
             .create()
             .expect("a consumer");
         let mut assignment = TopicPartitionList::new();
-        for partition in 0..partitions {
+        for partition in partitions.clone() {
             assignment
                 .add_partition_offset(name, partition, Offset::Beginning)
                 .expect("an offset");
@@ -89,7 +94,8 @@ impl Topic {
 
     /// The next offset of each partition.
     pub(crate) fn ends(&self) -> KafkaResult<Vec<i64>> {
-        (0..self.partitions)
+        self.partitions
+            .clone()
             .map(|partition| {
                 let marks = self.consumer.fetch_watermarks(&self.name, partition, PATIENCE)?;
                 Ok(marks.1)
@@ -106,7 +112,7 @@ impl Topic {
 
     fn has_reached(&self, ends: &[i64]) -> bool {
         let positions = self.consumer.position().expect("positions");
-        (0..).zip(ends).all(|(partition, end)| {
+        self.partitions.clone().zip(ends).all(|(partition, end)| {
             let position = positions.find_partition(&self.name, partition).map(|at| at.offset());
             *end == 0 || matches!(position, Some(Offset::Offset(offset)) if offset >= *end)
         })
