@@ -2,12 +2,13 @@
 //!
 //! The partitions of `callbacks` are spread over the workers, and a hole shows only to who reads all of them. So one
 //! worker reads everything once more, on a thread of its own (`audit/duty.rs` chooses which), and keeps the account of
-//! it (`portcullis_schema::account`). It begins an hour back; what is older is for `portcullis reconcile`.
+//! it (`portcullis_schema::account`). It begins an hour back, or, after an outage, where the auditor before it had come
+//! to, up to a day; what is older is for `portcullis reconcile`.
 //!
 //! An entry of the ledger is a proof as soon as all is read that was there after it: entries that were read wait, the
 //! ends of the other topics are asked for, and when these are passed the entries are heard (`audit/case.rs`).
 //!
-//! The audit commits nothing, is no condition for being ready, and no trouble of Kafka's ends it: it begins anew.
+//! The audit commits nothing but that note, is no condition for being ready, and no trouble of Kafka's ends it: it begins anew.
 
 mod case;
 mod client;
@@ -17,6 +18,7 @@ mod reading;
 use std::time::{Duration, Instant};
 
 use portcullis_schema::Timestamp;
+use portcullis_schema::account::SLACK;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use tracing::{debug, info, warn};
 
@@ -29,6 +31,12 @@ use reading::{Reading, Trouble};
 
 /// Who takes over reads again what the one before has read for so long: a worker is replaced in far less.
 const BACK: Duration = Duration::from_secs(3_600);
+/// How far back it goes when the auditor before had not come further, because Kafka was away or a receiver was silent:
+/// what is lost in an outage is lost in it. Reading a day of 1,000 records a second takes a few minutes.
+const BACK_MAX: Duration = Duration::from_secs(86_400);
+const NOTE_EVERY: Duration = Duration::from_secs(30);
+/// An account is whole from some time behind its beginning on, and from the first entry of a receiver after that.
+const OVERLAP: Duration = Duration::from_secs(2 * SLACK.as_secs());
 /// How many messages are taken between two looks at the group and at the stop: some milliseconds.
 const BATCH_MAX: usize = 1_000;
 const IDLE: Duration = Duration::from_millis(50);
@@ -76,12 +84,14 @@ impl Audit {
 
     /// As long as it is this worker's duty.
     fn audit(&mut self) -> Result<(), Trouble> {
-        let from = Timestamp::now().before(BACK);
+        let now = Timestamp::now();
+        let noted = self.duty.note()?.map_or(now, |noted| noted.before(OVERLAP));
+        let from = noted.clamp(now.before(BACK_MAX), now.before(BACK));
         let mut reading = Reading::begin(&self.config.kafka, &self.group, from)?;
         let from = if reading.is_cut { Timestamp::now() } else { from };
         let mut case = Case::new(from);
         self.begins(from);
-        let mut sealed = Instant::now();
+        let (mut sealed, mut noted) = (Instant::now(), Instant::now());
         let mut counted_repeats = 0;
         while self.duty.is_on() && !self.stop.is_asked() {
             self.duty.attend(Duration::ZERO);
@@ -96,13 +106,27 @@ impl Audit {
                     Err(trouble) => return Err(trouble),
                 }
             }
+            if noted.elapsed() >= NOTE_EVERY {
+                noted = Instant::now();
+                self.leave_note(&case);
+            }
             let repeats = case.account.repeats();
             self.metrics
                 .audited(case.account.missing_records(), repeats - counted_repeats);
             counted_repeats = repeats;
         }
-        info!("another worker audits, or nobody");
+        if self.duty.is_on() {
+            self.leave_note(&case);
+        }
+        info!("this worker audits no more");
         Ok(())
+    }
+
+    /// None before the first entry was heard: then the note of the auditor before still holds.
+    fn leave_note(&self, case: &Case) {
+        if let Some(until) = case.judged_until() {
+            self.duty.leave_note(until);
+        }
     }
 
     fn begins(&mut self, from: Timestamp) {

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use portcullis_schema::account::{Account, Hole, Limits, Numbered, SLACK};
+use portcullis_schema::account::{Account, Ending, Hole, Limits, Numbered, SLACK};
 use portcullis_schema::{LedgerEntry, Timestamp, headers};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use tracing::{debug, error};
@@ -52,6 +52,16 @@ impl Case {
         if let Err(error) = taken {
             debug!(?topic, %error, "left out");
         }
+    }
+
+    /// When the receiver was last heard that is heard the least of those that go on: all before it is judged.
+    pub(super) fn judged_until(&self) -> Option<Timestamp> {
+        let boots = self.account.boots().into_iter();
+        let heard = boots.filter_map(|boot| match boot.ending {
+            Ending::Open { heard } => Some(heard),
+            Ending::Unknown | Ending::Stopped { .. } | Ending::Followed { .. } => None,
+        });
+        heard.min()
     }
 
     /// Whether entries wait for the ends of the other topics to be asked for.

@@ -1,5 +1,7 @@
 //! How the audit talks to Kafka.
 
+use std::time::Duration;
+
 use portcullis_schema::kafka::Kafka;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -9,6 +11,9 @@ use rdkafka::error::KafkaError;
 use tracing::debug;
 
 use crate::stream::client::shared;
+
+/// For one answer of a broker, which takes milliseconds; the drain waits for it.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// The member of the group that chooses who audits. It reads nothing.
 pub(super) fn member(kafka: &Kafka, group: &str) -> ClientConfig {

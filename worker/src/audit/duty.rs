@@ -2,16 +2,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use portcullis_schema::Timestamp;
 use portcullis_schema::kafka::Kafka;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use tracing::{debug, warn};
 
-use super::client;
+use super::client::{self, ANSWER_MAX};
 
 /// Whether this worker is the one that audits: partition 0 of `ledger` is its own, in a group that has no other use.
 /// So there is exactly one wherever Kafka is, and another takes over when it is gone.
@@ -40,6 +41,29 @@ impl Duty {
 
     pub(super) fn is_on(&self) -> bool {
         self.member.context().on.load(Ordering::Relaxed)
+    }
+
+    /// Leaves a note for whoever audits next: from when on not everything was judged. It is the metadata of a commit; the
+    /// offset says nothing.
+    pub(super) fn leave_note(&self, from: Timestamp) {
+        let mut list = TopicPartitionList::new();
+        let mut element = list.add_partition(&self.kafka.topics.ledger, 0);
+        element.set_metadata(from.to_string());
+        let noted = element
+            .set_offset(Offset::Offset(0))
+            .and_then(|()| self.member.commit(&list, CommitMode::Async));
+        if let Err(error) = noted {
+            debug!(%error, "audit left no note");
+        }
+    }
+
+    /// What the auditor before left, this worker itself or another.
+    pub(super) fn note(&self) -> KafkaResult<Option<Timestamp>> {
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(&self.kafka.topics.ledger, 0);
+        let committed = self.member.committed_offsets(asked, ANSWER_MAX)?;
+        let note = committed.find_partition(&self.kafka.topics.ledger, 0);
+        Ok(note.and_then(|element| element.metadata().parse().ok()))
     }
 
     /// Takes part in the group; to be called again and again, at the latest every few minutes.

@@ -10,10 +10,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::debug;
 
-use super::client::{self, Quiet};
-
-/// For one answer of a broker, which takes milliseconds; the drain waits for it.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
+use super::client::{self, ANSWER_MAX, Quiet};
 
 /// Every partition of the three topics, read from about the same moment on.
 pub(super) struct Reading {

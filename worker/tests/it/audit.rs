@@ -33,10 +33,14 @@ impl Boot {
     }
 
     fn say(&self, cluster: &Cluster, event: LedgerEvent, next_seq: u64) {
+        self.say_at(cluster, Timestamp::now(), event, next_seq);
+    }
+
+    fn say_at(&self, cluster: &Cluster, at: Timestamp, event: LedgerEvent, next_seq: u64) {
         let entry = LedgerEntry {
             receiver: "receiver-1".to_owned(),
             boot: self.0,
-            at: Timestamp::now(),
+            at,
             event,
             next_seq,
             host: String::new(),
@@ -130,4 +134,27 @@ fn the_audit_goes_on_after_an_outage_and_knows_what_it_knew() {
     wait_until_told(&worker, "worker_missing_records 1");
     assert!(worker.readiness().is_ready(), "{:?}", worker.readiness().latches());
     worker.drain(BOUND);
+}
+
+#[test]
+fn whoever_audits_next_begins_where_the_one_before_had_come_to() {
+    let cluster = Cluster::start(3);
+    let hours_ago = |hours: u64| Timestamp::now().before(Duration::from_secs(hours * 3_600));
+    let (fresh, late) = (Boot(Uuid::from_u128(5)), Boot(Uuid::from_u128(6)));
+    let first = cluster.worker("worker-1", &some_rule());
+    wait_until_told(&first, "worker_auditing 1");
+    // Of `late` nothing is heard any more, as in an outage.
+    let last_heard = hours_ago(3);
+    late.say_at(&cluster, last_heard, LedgerEvent::Heartbeat, 5);
+    fresh.start(&cluster);
+    fresh.say(&cluster, LedgerEvent::Heartbeat, 1);
+    wait_until_told(&first, "worker_missing_records 1");
+    assert_eq!(first.drain(BOUND), Drained::Left);
+
+    let second = cluster.worker("worker-2", &some_rule());
+    wait_until_told(&second, "worker_auditing 1");
+    late.publish(&cluster, [5, 6, 8, 9].into_iter());
+    late.say_at(&cluster, last_heard, LedgerEvent::Heartbeat, 5);
+    late.say_at(&cluster, hours_ago(2), LedgerEvent::Heartbeat, 10);
+    wait_until_told(&second, "worker_missing_records 1");
 }
