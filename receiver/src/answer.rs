@@ -109,7 +109,7 @@ impl Answering {
         catch_unwind(judging).unwrap_or_else(|_| {
             self.lose(Loss::Panic);
             Judged {
-                reply: reply::to_decision(&self.decisions.fall_back(&command)),
+                reply: reply::to_decision(&command, &[], &self.decisions.fall_back(&command)),
                 outcome: Outcome::Panicked,
                 rung: Rung::Normal,
                 entry: None,
@@ -122,7 +122,7 @@ impl Answering {
         let callback = Callback::new(caller, query, callback::Body::parse(received.bytes));
         let decision = self.decisions.decide(&question(&callback, end), received_at);
         let outcome = outcome(&callback, end, &decision);
-        let reply = reply::to_decision(&decision);
+        let reply = reply::to_decision(callback.command(), &callback.items, &decision);
         let rung = self.rung();
         let record = self.boot.record(callback, &decision, outcome, rung, received_at);
         Judged {
@@ -188,6 +188,7 @@ fn question(callback: &Callback, end: End) -> Question<'_> {
         operator: callback.operator(),
         client_ip: callback.client_ip(),
         name: callback.name(),
+        items: &callback.items,
         readable: end == End::Whole && callback.body.is_json(),
     }
 }
@@ -198,7 +199,7 @@ fn outcome(callback: &Callback, end: End, decision: &Decision) -> Outcome {
         End::TooLarge { .. } => Outcome::TooLarge,
         End::Stalled => Outcome::Stalled,
         End::Whole if !callback.body.is_json() => Outcome::Unreadable,
-        End::Whole if decision.effect != Effect::Allow => Outcome::Denied,
+        End::Whole if decision.effect != Effect::Allow || !decision.refused.is_empty() => Outcome::Denied,
         End::Whole if decision.by == DecidedBy::Fallback => Outcome::Fallback,
         End::Whole => Outcome::Allowed,
     }

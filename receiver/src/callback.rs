@@ -15,6 +15,7 @@ use portcullis_schema::{AppId, Command};
 
 pub use body::Body;
 pub use caller::{Caller, Forged};
+pub use fields::Item;
 pub use query::Query;
 
 use fields::Fields;
@@ -30,8 +31,10 @@ pub struct Callback {
     pub body: Body,
     /// Who acts.
     pub operator: Option<String>,
-    /// The name to be judged.
+    /// The text to be judged: a name, or what is said.
     pub name: Option<String>,
+    /// Whom it is about beside its operator.
+    pub items: Vec<Item>,
     /// The command that the body names, where it is another than the query's.
     pub body_command: Option<String>,
 }
@@ -40,7 +43,7 @@ impl Callback {
     /// Never fails: whatever the body is, an authentic callback is answered.
     pub fn new(caller: Caller, query: Query, body: Body) -> Self {
         let fields = match &body {
-            Body::Json(json) => Fields::read(json),
+            Body::Json(json) => Fields::read(json, &caller.command),
             Body::Empty | Body::Text(_) | Body::Bytes(_) => Fields::default(),
         };
         let other_command = fields.command.filter(|named| named != caller.command.name());
@@ -50,6 +53,7 @@ impl Callback {
             body,
             operator: fields.operator,
             name: fields.name,
+            items: fields.items,
             body_command: other_command,
         }
     }
@@ -74,7 +78,7 @@ impl Callback {
         self.caller.client_ip
     }
 
-    /// The name to be judged, where there is one.
+    /// The text to be judged, where there is one.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portcullis_schema::kafka::Kafka;
 use portcullis_schema::settings::{Place, Section};
-use portcullis_schema::{AppId, Command, CommandKind};
+use portcullis_schema::{AppId, Codes, Command, CommandKind};
 
 use crate::journal::Durability;
 
@@ -245,11 +245,13 @@ impl Fallback {
     }
 
     fn read(mut section: Section) -> Self {
-        let default = section
-            .choice("default", &[("allow", FallbackReply::Allow)])
-            .unwrap_or_default();
+        let mut default = None;
+        if section.has("default") {
+            let place = section.place("default");
+            default = FallbackReply::read(&mut section, "default", place, None);
+        }
         let mut commands = BTreeMap::new();
-        for name in section.keys() {
+        for name in section.keys().into_iter().filter(|name| name != "default") {
             let command = Command::parse(&name);
             let Some(refusal) = command.refusal() else {
                 let kinds = CommandKind::ALL.iter().filter(|kind| kind.refusal().is_some());
@@ -260,16 +262,20 @@ impl Fallback {
                 continue;
             };
             let place = section.place(&name);
-            if let Some(reply) = FallbackReply::read(&mut section, &name, place, &refusal) {
+            if let Some(reply) = FallbackReply::read(&mut section, &name, place, Some(refusal.codes)) {
                 commands.insert(command, reply);
             }
         }
-        Self { default, commands }
+        Self {
+            default: default.unwrap_or_default(),
+            commands,
+        }
     }
 }
 
 impl FallbackReply {
-    fn read(section: &mut Section, name: &str, place: Place, refusal: &portcullis_schema::Refusal) -> Option<Self> {
+    /// With `codes`, the one that is refused with must be among them; each command carries the default's as it can.
+    fn read(section: &mut Section, name: &str, place: Place, codes: Option<Codes>) -> Option<Self> {
         if section.is_string(name) {
             return section.choice(name, &[("allow", Self::Allow)]);
         }
@@ -277,10 +283,11 @@ impl FallbackReply {
         let text = reply.string("text", "");
         reply.required("deny", "the code of the refusal");
         let code = u32::try_from(reply.integer("deny", 0..=u64::from(u32::MAX))?).ok()?;
-        if refusal.code(Some(code)) != code {
-            let custom = &refusal.custom;
-            let allowed = format!("{}, or {} to {}", refusal.plain, custom.start(), custom.end());
-            reply.mistake(place, "deny", code.to_string(), allowed);
+        let allowed = codes.map_or(Codes::ALL.to_vec(), |codes| vec![codes]);
+        if !allowed.iter().any(|codes| codes.carry(code)) {
+            let mut told: Vec<String> = allowed.iter().map(Codes::to_string).collect();
+            told.dedup();
+            reply.mistake(place, "deny", code.to_string(), told.join("; "));
         }
         Some(Self::Deny { code, text })
     }

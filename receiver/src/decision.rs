@@ -4,6 +4,10 @@
 //! are an automaton beside it ([`terms`]). One writer ([`Keeper`], owned by the verdict reader) puts verdicts in; any
 //! number of callers decide.
 //!
+//! Some callbacks are about others beside their operator: who is invited, who is to subscribe, each friend. When nothing
+//! decides about the whole, each of them is decided about by itself: members and subscribers by verdicts about them as
+//! operators, since they would take part; friends by what is said to them, since they do nothing.
+//!
 //! Why moka is set up as it is: its default policy refuses new entries when the cache is full and warm, and its expiry
 //! runs inline on an unlucky caller (500,000 entries that expire together stalled one look-up for 1.4 s). So: LRU, no
 //! expiry of its own; the deadline stands in the value and is checked on read, and the keeper sweeps within a budget.
@@ -20,7 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use portcullis_schema::{AppId, Command, DecidedBy, Effect, RecordedDecision, SubjectKind, Timestamp, Uuid, text};
+use portcullis_schema::{
+    AppId, Command, DecidedBy, Effect, RecordedDecision, Refusal, Shape, SubjectKind, Timestamp, Uuid, text,
+};
 
 pub use keeper::{Keeper, Kept};
 
@@ -28,7 +34,11 @@ use held::Held;
 use store::Store;
 use terms::Terms;
 
+use crate::callback::Item;
 use crate::config::{Fallback, FallbackReply};
+
+/// More of them are not looked up within a millisecond; Chat's own calls add at most 500 at a time.
+const ITEMS_JUDGED_MAX: usize = 1_000;
 
 /// Which verdicts hold, for those who decide. Cheap to clone; all clones are the same one.
 #[derive(Clone)]
@@ -55,8 +65,10 @@ pub struct Question<'a> {
     pub operator: Option<&'a str>,
     /// The address of the user's device.
     pub client_ip: Option<IpAddr>,
-    /// The name to be judged.
+    /// The text to be judged: a name, or what is said.
     pub name: Option<&'a str>,
+    /// Whom it is about beside its operator.
+    pub items: &'a [Item],
     /// Whether the callback could be read: without an operator and a name, nobody can be cleared.
     pub readable: bool,
 }
@@ -78,6 +90,21 @@ pub struct Decision {
     pub rule: Option<Arc<str>>,
     /// For each partition of the topic, the next offset that was not yet in force.
     pub verdicts_at: Arc<Vec<i64>>,
+    /// Those of the callback's items that are refused though the whole may go on; the ground is that of the first.
+    pub refused: Vec<RefusedItem>,
+}
+
+/// One of a callback's items that is refused by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedItem {
+    /// Which of them, counted from 0.
+    pub index: usize,
+    /// Its account.
+    pub account: String,
+    /// The code that the command can carry.
+    pub code: u32,
+    /// What the caller reads with the code, where the command has a place for it.
+    pub text: Arc<str>,
 }
 
 /// What weighs more comes first: moderator allow > moderator deny > rule deny > default.
@@ -110,36 +137,59 @@ impl Decisions {
         let Some(refusal) = question.command.refusal() else {
             return Decision::unbidden(Effect::Allow, DecidedBy::Default, verdicts_at);
         };
-        let mut best: Option<(Weight, Held)> = None;
-        self.each_verdict(question, |held| {
-            if held.is_expired(now) || !held.applies_to(question.command) {
-                return;
-            }
-            if let Some(weight) = Weight::of(held)
-                && best.as_ref().is_none_or(|(heaviest, _)| weight < *heaviest)
-            {
-                best = Some((weight, held.clone()));
-            }
-        });
-        match best {
-            Some((weight, held)) => {
-                // None of today's refusable commands can drop silently, so a verdict that says so refuses.
-                let refused = weight != Weight::ModeratorAllow;
-                Decision {
-                    effect: if refused { Effect::Deny } else { Effect::Allow },
-                    code: refused.then(|| refusal.code(held.code)),
-                    text: refused.then(|| held.text.clone()),
-                    by: weight.ground(),
-                    verdict: Some(held.id),
-                    rule: held.rule.clone(),
-                    verdicts_at,
-                }
-            }
-            None if question.readable && self.is_warm() => {
-                Decision::unbidden(Effect::Allow, DecidedBy::Default, verdicts_at)
-            }
-            None => self.fall_back(question.command),
+        let mut best = Best::new(question, now);
+        self.each_verdict(question, refusal, |held| best.weigh(held));
+        if let Some((weight, held)) = best.found {
+            return Decision::of(weight, &held, refusal, verdicts_at);
         }
+        if question.items.len() <= ITEMS_JUDGED_MAX {
+            if let Some(decision) = self.refuse_items(question, refusal, now, &verdicts_at) {
+                return decision;
+            }
+            if question.readable && self.is_warm() {
+                return Decision::unbidden(Effect::Allow, DecidedBy::Default, verdicts_at);
+            }
+        }
+        self.fall_back(question.command)
+    }
+
+    /// The callback may go on without some of its items; `None` where none of them is refused.
+    fn refuse_items(
+        &self,
+        question: &Question<'_>,
+        refusal: Refusal,
+        now: Timestamp,
+        verdicts_at: &Arc<Vec<i64>>,
+    ) -> Option<Decision> {
+        let mut decision: Option<Decision> = None;
+        for (index, item) in question.items.iter().enumerate() {
+            let mut best = Best::new(question, now);
+            match (refusal.shape, &item.text) {
+                (Shape::Members | Shape::Subscribers, _) => {
+                    let store = &self.0.store;
+                    store.each_of(question.app, SubjectKind::Operator, &item.account, &mut |held| {
+                        best.weigh(held)
+                    });
+                }
+                (Shape::Friends, Some(text)) => self.each_of_text(question.app, text, |held| best.weigh(held)),
+                (Shape::Friends, None) | (Shape::Whole, _) => {}
+            }
+            let Some((weight, held)) = best.found.filter(|(weight, _)| *weight != Weight::ModeratorAllow) else {
+                continue;
+            };
+            let decision = decision.get_or_insert_with(|| Decision {
+                verdict: Some(held.id),
+                rule: held.rule.clone(),
+                ..Decision::unbidden(Effect::Allow, weight.ground(), Arc::clone(verdicts_at))
+            });
+            decision.refused.push(RefusedItem {
+                index,
+                account: item.account.clone(),
+                code: held.code(refusal.codes),
+                text: held.text.clone(),
+            });
+        }
+        decision
     }
 
     /// The configured answer when no decision can be made.
@@ -147,7 +197,7 @@ impl Decisions {
         let verdicts_at = self.0.offsets.load_full();
         match (command.refusal(), self.0.fallback.reply(command)) {
             (Some(refusal), FallbackReply::Deny { code, text }) => Decision {
-                code: Some(refusal.code(Some(*code))),
+                code: Some(refusal.codes.code(Some(*code))),
                 text: Some(text.as_str().into()),
                 ..Decision::unbidden(Effect::Deny, DecidedBy::Fallback, verdicts_at)
             },
@@ -171,7 +221,7 @@ impl Decisions {
         self.0.warm.load(Ordering::Acquire)
     }
 
-    fn each_verdict(&self, question: &Question<'_>, mut visit: impl FnMut(&Held)) {
+    fn each_verdict(&self, question: &Question<'_>, refusal: Refusal, mut visit: impl FnMut(&Held)) {
         let store = &self.0.store;
         let app = question.app;
         if let Some(operator) = question.operator {
@@ -180,17 +230,51 @@ impl Decisions {
         if let Some(address) = question.client_ip {
             store.each_covering(app, address, &mut visit);
         }
-        let terms = self.0.terms.load();
-        if let Some(name) = question.name
-            && (store.has(SubjectKind::Name) || !terms.is_empty())
-        {
-            let skeleton = text::skeleton(name);
-            store.each_of(app, SubjectKind::Name, &skeleton, &mut visit);
-            terms.each_in(app, &skeleton, |term| {
-                store.each_of(app, SubjectKind::Term, term, &mut visit)
-            });
+        // What is said to friends is judged for each of them.
+        if let Some(name) = question.name.filter(|_| refusal.shape != Shape::Friends) {
+            self.each_of_text(app, name, &mut visit);
         }
         store.each_of(app, SubjectKind::Everyone, "", &mut visit);
+    }
+
+    fn each_of_text(&self, app: AppId, said: &str, mut visit: impl FnMut(&Held)) {
+        let (store, terms) = (&self.0.store, self.0.terms.load());
+        if !store.has(SubjectKind::Name) && terms.is_empty() {
+            return;
+        }
+        let skeleton = text::skeleton(said);
+        store.each_of(app, SubjectKind::Name, &skeleton, &mut visit);
+        terms.each_in(app, &skeleton, |term| {
+            store.each_of(app, SubjectKind::Term, term, &mut visit)
+        });
+    }
+}
+
+/// The verdict that weighs most among those that hold.
+struct Best<'a> {
+    command: &'a Command,
+    now: Timestamp,
+    found: Option<(Weight, Held)>,
+}
+
+impl<'a> Best<'a> {
+    fn new(question: &Question<'a>, now: Timestamp) -> Self {
+        Self {
+            command: question.command,
+            now,
+            found: None,
+        }
+    }
+
+    fn weigh(&mut self, held: &Held) {
+        if held.is_expired(self.now) || !held.applies_to(self.command) {
+            return;
+        }
+        if let Some(weight) = Weight::of(held)
+            && self.found.as_ref().is_none_or(|(heaviest, _)| weight < *heaviest)
+        {
+            self.found = Some((weight, held.clone()));
+        }
     }
 }
 
@@ -214,6 +298,23 @@ impl Weight {
 }
 
 impl Decision {
+    /// What the verdict that weighs most says of the whole.
+    fn of(weight: Weight, held: &Held, refusal: Refusal, verdicts_at: Arc<Vec<i64>>) -> Self {
+        let (effect, code) = match (weight, held.effect, refusal.drop) {
+            (Weight::ModeratorAllow, _, _) => (Effect::Allow, None),
+            (_, Effect::Drop, Some(code)) => (Effect::Drop, Some(code)),
+            // A command that cannot drop silently refuses.
+            _ => (Effect::Deny, Some(held.code(refusal.codes))),
+        };
+        Self {
+            code,
+            text: (effect == Effect::Deny).then(|| held.text.clone()),
+            verdict: Some(held.id),
+            rule: held.rule.clone(),
+            ..Self::unbidden(effect, weight.ground(), verdicts_at)
+        }
+    }
+
     /// Without a verdict.
     fn unbidden(effect: Effect, by: DecidedBy, verdicts_at: Arc<Vec<i64>>) -> Self {
         Self {
@@ -224,6 +325,7 @@ impl Decision {
             verdict: None,
             rule: None,
             verdicts_at,
+            refused: Vec::new(),
         }
     }
 
@@ -237,6 +339,7 @@ impl Decision {
             verdict: self.verdict,
             rule: self.rule.as_deref().map(str::to_owned),
             verdicts_at: self.verdicts_at.to_vec(),
+            refused: self.refused.iter().map(|item| item.account.clone()).collect(),
         }
     }
 }

@@ -3,20 +3,39 @@
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
+use portcullis_schema::{Command, Shape};
 use serde::Serialize;
 
+use crate::callback::Item;
 use crate::decision::Decision;
 
 /// The answer that lets go on, built once.
 const ALLOWED: &str = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
 
-/// Chat's three fields, all required. `ActionStatus` is always OK: what FAIL does is not documented.
+/// Chat's three fields, all required. `ActionStatus` is always OK: what FAIL does is not documented. Beside them, what
+/// the command's own page adds.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Fields<'a> {
     action_status: &'static str,
     error_info: &'a str,
     error_code: u32,
+    #[serde(rename = "RefusedMembers_Account", skip_serializing_if = "<[_]>::is_empty")]
+    refused_members: &'a [&'a str],
+    #[serde(rename = "RefusedSubscribers_Account", skip_serializing_if = "<[_]>::is_empty")]
+    refused_subscribers: &'a [&'a str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_item: Option<Vec<ResultItem<'a>>>,
+}
+
+/// What becomes of one friend.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ResultItem<'a> {
+    #[serde(rename = "To_Account")]
+    to_account: &'a str,
+    result_code: u32,
+    result_info: &'a str,
 }
 
 /// Why a request got no callback's answer. For whoever set it up, in one line.
@@ -25,20 +44,66 @@ struct Reason<'a> {
     error: &'a str,
 }
 
-/// The decision as Chat reads it.
-pub(crate) fn to_decision(decision: &Decision) -> Response<Body> {
-    let Some(code) = decision.code else {
+/// The decision as Chat reads it, about the callback's `items` where it has some.
+pub(crate) fn to_decision(command: &Command, items: &[Item], decision: &Decision) -> Response<Body> {
+    let shape = command.refusal().map_or(Shape::Whole, |refusal| refusal.shape);
+    if decision.code.is_none() && decision.refused.is_empty() && shape != Shape::Friends {
         return allowed();
-    };
-    let fields = Fields {
+    }
+    let whole = Fields {
         action_status: "OK",
         error_info: decision.text.as_deref().unwrap_or_default(),
-        error_code: code,
+        error_code: decision.code.unwrap_or_default(),
+        refused_members: &[],
+        refused_subscribers: &[],
+        result_item: None,
+    };
+    let refused: Vec<&str> = decision.refused.iter().map(|item| item.account.as_str()).collect();
+    let fields = match shape {
+        Shape::Whole => whole,
+        Shape::Members => Fields {
+            refused_members: &refused,
+            ..whole
+        },
+        Shape::Subscribers => Fields {
+            refused_subscribers: &refused,
+            ..whole
+        },
+        // Chat ignores the code of the whole here; without an item it is the only place that a refusal has.
+        Shape::Friends if items.is_empty() => Fields {
+            result_item: Some(Vec::new()),
+            ..whole
+        },
+        Shape::Friends => Fields {
+            error_info: "",
+            error_code: 0,
+            result_item: Some(result_items(items, decision)),
+            ..whole
+        },
     };
     match serde_json::to_string(&fields) {
         Ok(json) => with(StatusCode::OK, json),
         Err(_) => allowed(),
     }
+}
+
+/// One for each item, in their order.
+fn result_items<'a>(items: &'a [Item], decision: &'a Decision) -> Vec<ResultItem<'a>> {
+    let mut refused = decision.refused.iter().peekable();
+    let results = items.iter().enumerate().map(|(index, item)| {
+        let own = refused.next_if(|refused| refused.index == index);
+        let (result_code, result_info) = match (decision.code, own) {
+            (Some(code), _) => (code, decision.text.as_deref().unwrap_or_default()),
+            (None, Some(refused)) => (refused.code, &*refused.text),
+            (None, None) => (0, ""),
+        };
+        ResultItem {
+            to_account: &item.account,
+            result_code,
+            result_info,
+        }
+    });
+    results.collect()
 }
 
 /// Go on.

@@ -1,5 +1,6 @@
 use std::fmt;
-use std::ops::RangeInclusive;
+
+use crate::{Codes, Refusal, Shape};
 
 /// What a callback is about: the `CallbackCommand` of its query.
 ///
@@ -11,27 +12,6 @@ pub enum Command {
     Known(CommandKind),
     /// A command that is not in the list, as it came.
     Other(Box<str>),
-}
-
-/// How a command can be refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The code that refuses with Chat's own text: the caller sees 10016 and not the code.
-    pub plain: u32,
-    /// The codes that reach the caller together with `ErrorInfo`.
-    pub custom: RangeInclusive<u32>,
-}
-
-impl Refusal {
-    /// The code that a refusal with `wanted` carries: `wanted` where the command can carry it, else the plain one.
-    ///
-    /// A verdict about an operator can apply to commands of several ranges; the refusal itself must survive.
-    pub fn code(&self, wanted: Option<u32>) -> u32 {
-        match wanted {
-            Some(code) if self.custom.contains(&code) => code,
-            _ => self.plain,
-        }
-    }
 }
 
 impl Command {
@@ -153,16 +133,20 @@ commands! {
 
 impl CommandKind {
     /// How it can be refused; `None` for what can only be noted.
-    ///
-    /// Topic and group creation: 1, or 10100 to 10200 with a text (Chat's pages "Before a Topic Is Created" and
-    /// "Before a Group Is Created").
-    pub fn refusal(self) -> Option<Refusal> {
-        match self {
-            Self::BeforeCreateTopic | Self::BeforeCreateGroup => Some(Refusal {
-                plain: 1,
-                custom: 10_100..=10_200,
-            }),
-            _ => None,
-        }
+    pub const fn refusal(self) -> Option<Refusal> {
+        let (codes, drop, shape) = match self {
+            Self::BeforeCreateTopic | Self::BeforeCreateGroup | Self::BeforeApplyJoinGroup => {
+                (Codes::Group, None, Shape::Whole)
+            }
+            Self::BeforeInviteJoinGroup => (Codes::Group, None, Shape::Members),
+            Self::BeforeSendGroupMessage => (Codes::Group, Some(2), Shape::Whole),
+            Self::BeforeSendMessage => (Codes::Message, Some(2), Shape::Whole),
+            Self::BeforeAddFriend | Self::BeforeAnswerFriend => (Codes::Friend, None, Shape::Friends),
+            Self::BeforeCreateOfficialAccount => (Codes::Message, None, Shape::Whole),
+            Self::BeforeAddSubscriber => (Codes::Plain, None, Shape::Subscribers),
+            Self::BeforeSendOfficialMessage => (Codes::Plain, Some(2), Shape::Whole),
+            _ => return None,
+        };
+        Some(Refusal { codes, drop, shape })
     }
 }

@@ -39,7 +39,7 @@ pub struct AuditRecord {
     /// `OptPlatform`, as it came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
-    /// The name that was judged, decoded.
+    /// The text that was judged, decoded: the name of what is created, or what is said, one text a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The parameters of the query that have no field of their own.
@@ -89,6 +89,9 @@ pub struct RecordedDecision {
     /// For each partition of `verdicts`, the next offset that was not yet in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts_at: Vec<i64>,
+    /// The accounts that were refused though the callback as a whole may go on: invited members, subscribers, friends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
 }
 
 /// What a verdict or a decision does with a callback.

@@ -22,7 +22,7 @@ pub struct Verdict {
     pub commands: Vec<String>,
     /// What it does.
     pub effect: Effect,
-    /// The refusal's code; a command that cannot carry it answers its plain refusal, see [`crate::Refusal`].
+    /// The refusal's code; a command that cannot carry it answers its plain refusal, see [`crate::Codes::code`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u32>,
     /// What the caller reads with the code.

@@ -1,6 +1,4 @@
-use std::ops::RangeInclusive;
-
-use portcullis_schema::{CommandKind, Refusal};
+use portcullis_schema::{Codes, CommandKind};
 
 /// A command that can be refused, from an argument.
 pub(super) fn parse(name: &str) -> Result<CommandKind, String> {
@@ -15,7 +13,7 @@ pub(super) fn parse(name: &str) -> Result<CommandKind, String> {
 /// `code`, where every one of `commands` can carry it; without commands, where any command can. Else what they can
 /// carry.
 pub(super) fn check_code(code: u32, commands: &[CommandKind]) -> Result<(), String> {
-    let carries = |kind: &CommandKind| kind.refusal().is_some_and(|refusal| refusal.code(Some(code)) == code);
+    let carries = |kind: &CommandKind| kind.refusal().is_some_and(|refusal| refusal.codes.carry(code));
     let fits = match commands {
         [] => CommandKind::ALL.iter().any(carries),
         some => some.iter().all(carries),
@@ -29,10 +27,17 @@ pub(super) fn check_code(code: u32, commands: &[CommandKind]) -> Result<(), Stri
         commands
     };
     let mut allowed: Vec<String> = Vec::new();
-    for Refusal { plain, custom } in concerned.iter().filter_map(|kind| kind.refusal()) {
-        let range = format!("{plain}, or {} to {} with a text", custom.start(), custom.end());
-        if !allowed.contains(&range) {
-            allowed.push(range);
+    for codes in concerned
+        .iter()
+        .filter_map(|kind| kind.refusal())
+        .map(|refusal| refusal.codes)
+    {
+        let told = match codes.custom() {
+            Some(_) => format!("{codes} with a text"),
+            None => codes.to_string(),
+        };
+        if !allowed.contains(&told) {
+            allowed.push(told);
         }
     }
     Err(format!("found {code}, allowed: {}", allowed.join("; ")))
@@ -40,11 +45,8 @@ pub(super) fn check_code(code: u32, commands: &[CommandKind]) -> Result<(), Stri
 
 /// Whether a text reaches the caller with `code`.
 pub(super) fn carries_text(code: u32) -> bool {
-    let mut ranges = CommandKind::ALL
-        .iter()
-        .filter_map(|kind| kind.refusal())
-        .map(|refusal| refusal.custom);
-    ranges.any(|custom: RangeInclusive<u32>| custom.contains(&code))
+    let mut ranges = Codes::ALL.into_iter().filter_map(Codes::custom);
+    ranges.any(|custom| custom.contains(&code))
 }
 
 #[cfg(test)]

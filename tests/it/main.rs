@@ -3,6 +3,7 @@
 
 mod abuse;
 mod answers;
+mod commands;
 mod configuration;
 mod crash;
 mod disk;

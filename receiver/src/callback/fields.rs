@@ -1,7 +1,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use portcullis_schema::text::FOLDED_CHARS_MAX;
+use portcullis_schema::{Command, CommandKind};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// What a decision reads of a body. A field that is missing or of another kind is absent; of a repeated one the last
@@ -11,60 +13,176 @@ pub(super) struct Fields {
     pub(super) command: Option<String>,
     pub(super) operator: Option<String>,
     pub(super) name: Option<String>,
+    pub(super) items: Vec<Item>,
+}
+
+/// One of those whom a callback is about beside its operator: who is invited, who is to subscribe, each friend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The account.
+    pub account: String,
+    /// What is said to it, where that can be judged.
+    pub text: Option<String>,
+}
+
+/// Where the items of a command stand: the list, and in each of it the account and the text.
+struct List {
+    name: &'static str,
+    account: &'static str,
+    text: &'static str,
 }
 
 impl Fields {
-    pub(super) fn read(json: &RawValue) -> Self {
-        let Ok(raw) = serde_json::from_str::<Raw<'_>>(json.get()) else {
-            return Self::default();
+    /// `command` says which field is the operator: Chat's pages use another one for each family.
+    pub(super) fn read(json: &RawValue, command: &Command) -> Self {
+        let kind = match command {
+            Command::Known(kind) => Some(*kind),
+            Command::Other(_) => None,
+        };
+        let list = kind.and_then(list_of);
+        let list_name = list.as_ref().map_or("", |list| list.name);
+        let mut names = [
+            "CallbackCommand",
+            "Name",
+            "MsgBody",
+            "Info",
+            list_name,
+            "",
+            "",
+            "",
+            "",
+            "",
+        ];
+        names[OPERATORS..].copy_from_slice(&operators_of(kind));
+        let raw = pick(json, names);
+        let [command, name, message, info, items, ..] = raw;
+        let state_of = info.filter(|_| kind == Some(CommandKind::StateChange));
+        let operator = raw[OPERATORS..].iter().find_map(|raw| text((*raw)?));
+        let items = match (items, list) {
+            (Some(items), Some(list)) => list.read(items),
+            _ => Vec::new(),
         };
         Self {
-            command: raw.command.and_then(text),
-            operator: raw.operator.and_then(text),
-            name: raw.name.and_then(text),
+            command: command.and_then(text),
+            operator: operator.or_else(|| text(pick(state_of?, ["To_Account"])[0]?)),
+            name: name
+                .and_then(text)
+                .or_else(|| message.and_then(message_text))
+                .or_else(|| texts(items.iter().filter_map(|item| item.text.clone()))),
+            items,
         }
     }
 }
 
-/// The fields as they stand, so that an odd one does not take the others with it.
-#[derive(Default)]
-struct Raw<'a> {
-    command: Option<&'a RawValue>,
-    operator: Option<&'a RawValue>,
-    name: Option<&'a RawValue>,
+/// Where the names of the operator begin among those that are picked.
+const OPERATORS: usize = 5;
+
+/// The fields that may name who acts, the one that counts first. Both spellings of "requester" are Chat's own.
+fn operators_of(kind: Option<CommandKind>) -> [&'static str; 5] {
+    const OPERATOR: &str = "Operator_Account";
+    const FROM: &str = "From_Account";
+    const REQUESTER: &str = "Requester_Account";
+    const REQUESTOR: &str = "Requestor_Account";
+    const OFFICIAL: &str = "Official_Account";
+    use CommandKind as Kind;
+    match kind {
+        Some(Kind::BeforeApplyJoinGroup) => [REQUESTOR, REQUESTER, OPERATOR, FROM, ""],
+        // An administrator may send in a user's name: who is seen to speak is judged.
+        Some(
+            Kind::BeforeSendGroupMessage
+            | Kind::AfterSendGroupMessage
+            | Kind::BeforeSendMessage
+            | Kind::AfterSendMessage,
+        ) => [FROM, OPERATOR, REQUESTER, REQUESTOR, ""],
+        Some(Kind::BeforeSendOfficialMessage | Kind::AfterSendOfficialMessage) => {
+            [FROM, OPERATOR, OFFICIAL, REQUESTER, REQUESTOR]
+        }
+        Some(Kind::BeforeAddFriend | Kind::BeforeAnswerFriend) => [REQUESTER, REQUESTOR, FROM, OPERATOR, ""],
+        _ => [OPERATOR, FROM, REQUESTER, REQUESTOR, ""],
+    }
 }
 
-impl<'de> Deserialize<'de> for Raw<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
+fn list_of(kind: CommandKind) -> Option<List> {
+    let (name, account, text) = match kind {
+        CommandKind::BeforeInviteJoinGroup => ("DestinationMembers", "Member_Account", ""),
+        CommandKind::BeforeAddSubscriber => ("SubscribeAccountList", "Subscriber_Account", ""),
+        CommandKind::BeforeAddFriend => ("FriendItem", "To_Account", "AddWording"),
+        CommandKind::BeforeAnswerFriend => ("ResponseFriendItem", "To_Account", ""),
+        _ => return None,
+    };
+    Some(List { name, account, text })
+}
 
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Raw<'de>;
+impl List {
+    /// What has no account is left out: nothing could be answered about it.
+    fn read(&self, raw: &RawValue) -> Vec<Item> {
+        let items = elements(raw).into_iter().filter_map(|item| {
+            let [account, said] = pick(item, [self.account, self.text]);
+            Some(Item {
+                account: text(account?)?,
+                text: said.and_then(text),
+            })
+        });
+        items.collect()
+    }
+}
 
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
+/// The text that a reader of the message sees: of its text elements, one a line.
+fn message_text(raw: &RawValue) -> Option<String> {
+    texts(elements(raw).into_iter().filter_map(|element| {
+        let content = pick(element, ["MsgContent"])[0]?;
+        text(pick(content, ["Text"])[0]?)
+    }))
+}
+
+/// One a line, as far as a decision folds them; `None` where there is none.
+fn texts(lines: impl Iterator<Item = String>) -> Option<String> {
+    const BYTES_MAX: usize = 4 * FOLDED_CHARS_MAX;
+    let mut all: Option<String> = None;
+    for line in lines {
+        match &mut all {
+            None => all = Some(line),
+            Some(all) if all.len() >= BYTES_MAX => break,
+            Some(all) => {
+                all.push('\n');
+                all.push_str(&line);
             }
+        }
+    }
+    all
+}
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw<'de>, A::Error> {
-                let mut raw = Raw::default();
-                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                    let field = match &*key {
-                        "CallbackCommand" => &mut raw.command,
-                        "Operator_Account" => &mut raw.operator,
-                        "Name" => &mut raw.name,
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                            continue;
-                        }
-                    };
-                    *field = Some(map.next_value()?);
+/// The elements of an array, none of anything else.
+fn elements(raw: &RawValue) -> Vec<&RawValue> {
+    serde_json::from_str(raw.get()).unwrap_or_default()
+}
+
+/// The fields of these names as they stand, so that an odd one does not take the others with it; none of what is no
+/// object. An empty name is never found.
+fn pick<'a, const N: usize>(raw: &'a RawValue, names: [&str; N]) -> [Option<&'a RawValue>; N] {
+    struct Pick<'names, const N: usize>([&'names str; N]);
+
+    impl<'de, const N: usize> Visitor<'de> for Pick<'_, N> {
+        type Value = [Option<&'de RawValue>; N];
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut picked = [None; N];
+            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                match self.0.iter().position(|name| !name.is_empty() && *name == key) {
+                    Some(index) => picked[index] = Some(map.next_value()?),
+                    None => drop(map.next_value::<IgnoredAny>()?),
                 }
-                Ok(raw)
             }
+            Ok(picked)
         }
-
-        deserializer.deserialize_map(Fields)
     }
+
+    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+    deserializer.deserialize_map(Pick(names)).unwrap_or([None; N])
 }
 
 /// A text, or the digits of a number. A lone surrogate, which JSON can spell and Unicode cannot, becomes a replacement
@@ -114,10 +232,17 @@ fn unit(escape: &str) -> Option<u16> {
 mod tests {
     use serde_json::value::RawValue;
 
-    use super::Fields;
+    use portcullis_schema::{Command, CommandKind};
+
+    use super::{Fields, Item};
 
     fn read(text: &str) -> Fields {
-        Fields::read(&RawValue::from_string(text.to_owned()).expect(text))
+        read_of(CommandKind::BeforeCreateTopic, text)
+    }
+
+    fn read_of(kind: CommandKind, text: &str) -> Fields {
+        let raw = RawValue::from_string(text.to_owned()).expect(text);
+        Fields::read(&raw, &Command::Known(kind))
     }
 
     fn name(text: &str) -> Option<String> {
@@ -153,5 +278,100 @@ mod tests {
     #[test]
     fn of_a_repeated_field_the_last_counts() {
         assert_eq!(read(r#"{"Name":"a","Name":"b"}"#).name.as_deref(), Some("b"));
+    }
+
+    /// The samples of Chat's pages, shortened.
+    #[test]
+    fn each_family_names_its_operator_its_text_and_whom_it_is_about() {
+        use CommandKind as Kind;
+        let item = |account: &str, text: Option<&str>| Item {
+            account: account.to_owned(),
+            text: text.map(str::to_owned),
+        };
+        let message = r#""MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"Text":"red"}},{"MsgType":"TIMFaceElem",
+            "MsgContent":{"Index":1}},5,{"MsgContent":{"Text":"packet"}}]"#;
+        for (kind, body, operator, name, items) in [
+            (
+                Kind::BeforeCreateGroup,
+                r#"{"Operator_Account":"leckie","Owner_Account":"o","Name":"G","MemberList":[{"Member_Account":"bob"}]}"#
+                    .to_owned(),
+                Some("leckie"),
+                Some("G"),
+                vec![],
+            ),
+            (
+                Kind::BeforeApplyJoinGroup,
+                r#"{"GroupId":"g","Requestor_Account":"jared"}"#.to_owned(),
+                Some("jared"),
+                None,
+                vec![],
+            ),
+            (
+                Kind::BeforeInviteJoinGroup,
+                r#"{"Operator_Account":"leckie","DestinationMembers":[{"Member_Account":"jared"},{},{"Member_Account":7}]}"#
+                    .to_owned(),
+                Some("leckie"),
+                None,
+                vec![item("jared", None), item("7", None)],
+            ),
+            (
+                Kind::BeforeSendGroupMessage,
+                format!(r#"{{"From_Account":"jared","Operator_Account":"admin",{message}}}"#),
+                Some("jared"),
+                Some("red\npacket"),
+                vec![],
+            ),
+            (
+                Kind::BeforeSendMessage,
+                format!(r#"{{"From_Account":"jared","To_Account":"b",{message}}}"#),
+                Some("jared"),
+                Some("red\npacket"),
+                vec![],
+            ),
+            (
+                Kind::BeforeAddFriend,
+                r#"{"Requester_Account":"id","From_Account":"id","FriendItem":[{"To_Account":"id1","Remark":"r",
+                    "AddWording":"hi"},{"To_Account":"id2"}]}"#
+                    .to_owned(),
+                Some("id"),
+                Some("hi"),
+                vec![item("id1", Some("hi")), item("id2", None)],
+            ),
+            (
+                Kind::BeforeAnswerFriend,
+                r#"{"Requester_Account":"id","ResponseFriendItem":[{"To_Account":"id1","Remark":"r"}]}"#.to_owned(),
+                Some("id"),
+                None,
+                vec![item("id1", None)],
+            ),
+            (
+                Kind::BeforeAddSubscriber,
+                r#"{"Official_Account":"@TOA#_a","Operator_Account":"107867",
+                    "SubscribeAccountList":[{"Subscriber_Account":"jared"}]}"#
+                    .to_owned(),
+                Some("107867"),
+                None,
+                vec![item("jared", None)],
+            ),
+            (
+                Kind::BeforeSendOfficialMessage,
+                format!(r#"{{"Official_Account":"@TOA#_a",{message}}}"#),
+                Some("@TOA#_a"),
+                Some("red\npacket"),
+                vec![],
+            ),
+            (
+                Kind::StateChange,
+                r#"{"Info":{"Action":"Login","To_Account":"testuser316"}}"#.to_owned(),
+                Some("testuser316"),
+                None,
+                vec![],
+            ),
+        ] {
+            let fields = read_of(kind, &body);
+            assert_eq!(fields.operator.as_deref(), operator, "{kind:?}");
+            assert_eq!(fields.name.as_deref(), name, "{kind:?}");
+            assert_eq!(fields.items, items, "{kind:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use portcullis_schema::{AppId, Command, CommandKind, Effect, Source, Subject, Timestamp, Uuid, Verdict};
+use portcullis_schema::{AppId, Codes, Command, CommandKind, Effect, Source, Subject, Timestamp, Uuid, Verdict};
 
 /// What a decision needs of a verdict, and no more: a million of them are in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,11 +8,19 @@ pub(super) struct Held {
     pub(super) id: Uuid,
     pub(super) effect: Effect,
     pub(super) source: Source,
-    pub(super) code: Option<u32>,
+    code: Carried,
     pub(super) text: Arc<str>,
     pub(super) rule: Option<Arc<str>>,
     commands: Commands,
     expires_at: Option<Timestamp>,
+}
+
+/// A verdict's code as each range of codes can carry it, settled when the verdict is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Carried {
+    group: u32,
+    message: u32,
+    friend: u32,
 }
 
 /// A set of known commands, a bit for each. A command that is not known cannot be refused, so none is missed.
@@ -28,7 +36,7 @@ impl Held {
             id: verdict.id,
             effect: verdict.effect,
             source: verdict.source,
-            code: verdict.code,
+            code: Carried::new(verdict.code),
             text: intern(&verdict.text),
             rule: verdict.rule.as_deref().map(intern),
             commands: Commands::of(&verdict.commands),
@@ -44,7 +52,7 @@ impl Held {
             subject,
             commands: self.commands.names(),
             effect: self.effect,
-            code: self.code,
+            code: self.code.wanted(),
             text: self.text.to_string(),
             source: self.source,
             rule: self.rule.as_deref().map(str::to_owned),
@@ -65,6 +73,39 @@ impl Held {
             Command::Known(kind) => self.commands.0 & bit(*kind) != 0,
             Command::Other(_) => false,
         }
+    }
+}
+
+impl Held {
+    /// The code of its refusal of a command with these codes.
+    pub(super) fn code(&self, codes: Codes) -> u32 {
+        match codes {
+            Codes::Group => self.code.group,
+            Codes::Message => self.code.message,
+            Codes::Friend => self.code.friend,
+            Codes::Plain => codes.plain(),
+        }
+    }
+}
+
+impl Carried {
+    fn new(wanted: Option<u32>) -> Self {
+        Self {
+            group: Codes::Group.code(wanted),
+            message: Codes::Message.code(wanted),
+            friend: Codes::Friend.code(wanted),
+        }
+    }
+
+    /// What [`Carried::new`] makes the same of: a code that no range carries is as good as none.
+    fn wanted(self) -> Option<u32> {
+        let each = [
+            (Codes::Group, self.group),
+            (Codes::Message, self.message),
+            (Codes::Friend, self.friend),
+        ];
+        let own = each.into_iter().find(|(codes, code)| *code != codes.plain());
+        own.map(|(_, code)| code)
     }
 }
 

@@ -7,6 +7,7 @@ use portcullis_schema::{
 use proptest::prelude::*;
 
 use super::{Decision, Decisions, Keeper, Question};
+use crate::callback::Item;
 use crate::config::Fallback;
 
 const TOPIC: &str = "Group.CallbackBeforeCreateTopic";
@@ -50,9 +51,161 @@ fn ask(decisions: &Decisions, command: &str, operator: &str, address: &str, name
         operator: Some(operator),
         client_ip: address.parse().ok(),
         name: Some(name),
+        items: &[],
         readable: true,
     };
     decisions.decide(&question, NOW)
+}
+
+/// With whom it is about, and what is said to them.
+fn ask_about(decisions: &Decisions, command: &str, operator: &str, items: &[(&str, &str)]) -> Decision {
+    let command = Command::parse(command);
+    let items: Vec<Item> = items
+        .iter()
+        .map(|(account, text)| Item {
+            account: (*account).to_owned(),
+            text: (!text.is_empty()).then(|| (*text).to_owned()),
+        })
+        .collect();
+    let question = Question {
+        app: AppId(1),
+        command: &command,
+        operator: Some(operator),
+        client_ip: None,
+        name: None,
+        items: &items,
+        readable: true,
+    };
+    decisions.decide(&question, NOW)
+}
+
+fn refused(decision: &Decision) -> Vec<(&str, u32)> {
+    let refused = decision.refused.iter();
+    refused.map(|item| (item.account.as_str(), item.code)).collect()
+}
+
+#[test]
+fn of_those_who_are_invited_only_the_denied_are_refused() {
+    const INVITE: &str = "Group.CallbackBeforeInviteJoinGroup";
+    let (decisions, mut keeper) = warm();
+    keeper.put(&deny(SubjectKind::Operator, "mallory"), NOW);
+    let some = [("leckie", ""), ("mallory", ""), ("jared", "")];
+    let decision = ask_about(&decisions, INVITE, "host", &some);
+    assert_eq!((decision.effect, decision.by), (Effect::Allow, DecidedBy::Verdict));
+    assert_eq!(refused(&decision), [("mallory", 10_101)]);
+    assert!(decision.verdict.is_some() && decision.code.is_none());
+
+    let by_the_denied = ask_about(&decisions, INVITE, "mallory", &[("leckie", "")]);
+    assert_eq!((by_the_denied.effect, by_the_denied.code), (Effect::Deny, Some(10_101)));
+    let others = ask_about(&decisions, INVITE, "host", &[("leckie", "")]);
+    assert_eq!((others.effect, others.by), (Effect::Allow, DecidedBy::Default));
+    assert!(others.refused.is_empty());
+
+    let trusted = verdict(Source::Moderator, Effect::Allow, SubjectKind::Operator, "host");
+    keeper.put(&trusted, NOW);
+    let decision = ask_about(&decisions, INVITE, "host", &some);
+    assert_eq!((decision.by, refused(&decision)), (DecidedBy::Moderator, vec![]));
+
+    // More than can be looked up in time: the fallback, not a slow answer.
+    let crowd = vec![("mallory", ""); 1_001];
+    assert_eq!(ask_about(&decisions, INVITE, "another", &crowd).by, DecidedBy::Fallback);
+}
+
+#[test]
+fn a_friend_is_refused_for_what_is_said_to_it_and_not_for_who_it_is() {
+    const ADD: &str = "Sns.CallbackPrevFriendAdd";
+    let (decisions, mut keeper) = warm();
+    keeper.put(&deny(SubjectKind::Operator, "mallory"), NOW);
+    keeper.put(&deny(SubjectKind::Term, "coins"), NOW);
+    keeper.settle(&[1]);
+    let items = [("mallory", "hello"), ("b", "free COINS here"), ("c", "")];
+    let decision = ask_about(&decisions, ADD, "host", &items);
+    assert_eq!(
+        refused(&decision),
+        [("b", 38_000)],
+        "10101 is no code that a friend request has"
+    );
+    let by_the_denied = ask_about(&decisions, ADD, "mallory", &items);
+    assert_eq!((by_the_denied.effect, by_the_denied.code), (Effect::Deny, Some(38_000)));
+}
+
+#[test]
+fn a_verdict_refuses_each_command_with_what_that_can_carry() {
+    for (command, effect, code, expected) in [
+        (TOPIC, Effect::Deny, 10_150, (Effect::Deny, Some(10_150))),
+        (TOPIC, Effect::Drop, 10_150, (Effect::Deny, Some(10_150))),
+        (
+            "Group.CallbackBeforeSendMsg",
+            Effect::Drop,
+            10_150,
+            (Effect::Drop, Some(2)),
+        ),
+        (
+            "Group.CallbackBeforeSendMsg",
+            Effect::Deny,
+            10_150,
+            (Effect::Deny, Some(10_150)),
+        ),
+        (
+            "C2C.CallbackBeforeSendMsg",
+            Effect::Deny,
+            10_150,
+            (Effect::Deny, Some(1)),
+        ),
+        (
+            "C2C.CallbackBeforeSendMsg",
+            Effect::Deny,
+            120_001,
+            (Effect::Deny, Some(120_001)),
+        ),
+        (
+            "C2C.CallbackBeforeSendMsg",
+            Effect::Drop,
+            120_001,
+            (Effect::Drop, Some(2)),
+        ),
+        (
+            "Sns.CallbackPrevFriendAdd",
+            Effect::Deny,
+            39_000,
+            (Effect::Deny, Some(39_000)),
+        ),
+        (
+            "OfficialAccount.CallbackBeforeAddSubscriber",
+            Effect::Deny,
+            10_150,
+            (Effect::Deny, Some(1)),
+        ),
+        (
+            "Group.CallbackAfterSendMsg",
+            Effect::Deny,
+            10_150,
+            (Effect::Allow, None),
+        ),
+    ] {
+        let (decisions, mut keeper) = warm();
+        let verdict = Verdict {
+            code: Some(code),
+            ..verdict(Source::Rule, effect, SubjectKind::Operator, "mallory")
+        };
+        keeper.put(&verdict, NOW);
+        let decision = ask(&decisions, command, "mallory", "", "");
+        assert_eq!(
+            (decision.effect, decision.code),
+            expected,
+            "{command} {effect:?} {code}"
+        );
+        // As a snapshot keeps it, too.
+        let kept = keeper.verdicts().next().expect("held");
+        let (again, mut keeper) = warm();
+        keeper.put(&kept, NOW);
+        let decision = ask(&again, command, "mallory", "", "");
+        assert_eq!(
+            (decision.effect, decision.code),
+            expected,
+            "{command} {effect:?} {code}"
+        );
+    }
 }
 
 #[test]

@@ -160,6 +160,7 @@ fn blank() -> AuditRecord {
             verdict: None,
             rule: None,
             verdicts_at: Vec::new(),
+            refused: Vec::new(),
         }),
         rung: Rung::Normal,
     }

@@ -211,9 +211,8 @@ fn denial(section: &mut Section, mode: Mode, commands: &[(Place, Command)]) -> O
 fn refuses(verdict: &Section, place: &Place, code: u32, commands: &[(Place, Command)]) {
     for (_, command) in commands {
         let Some(refusal) = command.refusal() else { continue };
-        if code != refusal.plain && !refusal.custom.contains(&code) {
-            let (from, to) = (refusal.custom.start(), refusal.custom.end());
-            let allowed = format!("{from} to {to}, or {}, for {command}", refusal.plain);
+        if !refusal.codes.carry(code) {
+            let allowed = format!("{}, for {command}", refusal.codes);
             verdict.mistake(place.clone(), "code", code.to_string(), allowed);
         }
     }

@@ -76,7 +76,7 @@ fn every_mistake_of_a_rule_is_told_with_its_line_and_what_is_allowed() {
         ),
         (
             &[("verdict", "{ effect = \"deny\", code = 38000, for = \"1m\" }")],
-            "rule[0].verdict.code: found 38000, allowed: 10100 to 10200, or 1, for Group.CallbackBeforeCreateTopic",
+            "rule[0].verdict.code: found 38000, allowed: 1, or 10100 to 10200, for Group.CallbackBeforeCreateTopic",
         ),
         (
             &[("brakes", "{ subjects_per_hour = 0 }")],
