@@ -15,7 +15,7 @@
 //! All are JSON. Fields may be added and are ignored by those who do not know them; none changes its meaning.
 //! `tests/golden/` holds one file of each kind for every shape that was ever written, and they are decoded for ever.
 //!
-//! [`account`] is what the last makes of all the first: what is missing, and what is only late.
+//! [`account`] lays the last beside the first: which records are missing, and which are only late.
 //!
 //! From the operator: [`settings`] reads TOML and tells every mistake at once, with its line.
 

@@ -155,6 +155,11 @@ fn left_out(counted_topics: &Counted) -> Vec<String> {
     let (forgotten, strangers) = (counted_topics.account.forgotten(), counted_topics.account.strangers());
     let sentences = [
         (
+            forgotten.missing_records,
+            "MISSING: records of boots for which there was no room",
+            "Reconcile a shorter time with --from to see which.",
+        ),
+        (
             counted_topics.undecodable,
             "Messages in callbacks that cannot be read, and count as no record",
             "Who else writes to that topic?",

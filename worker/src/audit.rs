@@ -2,13 +2,14 @@
 //!
 //! The partitions of `callbacks` are spread over the workers, and a hole shows only to who reads all of them. So one
 //! worker reads everything once more, on a thread of its own (`audit/duty.rs` chooses which), and keeps the account of
-//! it (`portcullis_schema::account`). It begins an hour back, or, after an outage, where the auditor before it had come
-//! to, up to a day; what is older is for `portcullis reconcile`.
+//! it (`portcullis_schema::account`). It begins an hour back, or, after an outage, where a note of the auditor before
+//! says that it had come to, up to a day; what is older is for `portcullis reconcile`.
 //!
 //! An entry of the ledger is a proof as soon as all is read that was there after it: entries that were read wait, the
 //! ends of the other topics are asked for, and when these are passed the entries are heard (`audit/case.rs`).
 //!
-//! The audit commits nothing but that note, is no condition for being ready, and no trouble of Kafka's ends it: it begins anew.
+//! The audit commits nothing but that note, is no condition for being ready, and no trouble of Kafka's ends it: it begins
+//! anew.
 
 mod case;
 mod client;
@@ -112,7 +113,7 @@ impl Audit {
             }
             let repeats = case.account.repeats();
             self.metrics
-                .audited(case.account.missing_records(), repeats - counted_repeats);
+                .audited(case.account.missing_records(), repeats.saturating_sub(counted_repeats));
             counted_repeats = repeats;
         }
         if self.duty.is_on() {

@@ -10,7 +10,7 @@ use super::reading::{Offsets, Topic};
 const LIMITS: Limits = Limits {
     // Receivers that start anew every few seconds for an hour; 0.5 MB.
     boots_max: 1_024,
-    // 134 million records that wait for an entry, an hour of 37,000 a second; 18 MB.
+    // 134 million records that wait for an entry, an hour of 37,000 a second or a day of 1,500; 18 MB.
     chunks_max: 1 << 15,
 };
 /// Entries that wait, of some 200 bytes: an hour of a hundred receivers is 36,000. Beyond, the oldest is left out: a
