@@ -5,6 +5,7 @@
 //! librdkafka's consumer blocks. While Kafka is away the thread waits and what is in memory holds.
 
 mod ends;
+mod partitions;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -15,21 +16,22 @@ use std::time::{Duration, Instant};
 
 use portcullis_schema::kafka::Kafka;
 use portcullis_schema::{Readiness, Timestamp, Verdict, VerdictKey};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::Message;
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::error::RDKafkaErrorCode::{
     AllBrokersDown, BrokerTransportFailure, GroupAuthorizationFailed, OperationTimedOut, TopicAuthorizationFailed,
     UnknownTopic, UnknownTopicOrPartition,
 };
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, Offset, TopicPartitionList};
 use tracing::{error, info, warn};
 
 use crate::config::StaleVerdicts;
-use crate::consumer::{self, GROUP, Quiet, is_passing};
+use crate::consumer::{self, GROUP, is_passing};
 use crate::decision::{Decisions, Keeper, Kept};
 use crate::metrics::Metrics;
 use ends::Ends;
+use partitions::Partitions;
 use snapshot::Snapshot;
 
 /// The latch that this module owns.
@@ -144,8 +146,8 @@ impl Reader {
 
     /// Reads until the process stops; an error is for trying again.
     fn follow(&mut self) -> Result<(), KafkaError> {
-        let consumer = consumer::new(&self.options.kafka)?;
-        let ends = self.assign(&consumer)?;
+        let ends = self.find_ends()?;
+        let mut partitions = Partitions::assign(&self.options.kafka, &self.next)?;
         let warm_before = self
             .options
             .readiness
@@ -156,7 +158,7 @@ impl Reader {
         let mut warm = false;
         let (mut housekept, mut saved) = (Instant::now(), Instant::now());
         while !self.stopping() {
-            self.read_batch(&consumer)?;
+            self.read_batch(&mut partitions)?;
             if !warm && self.next.iter().zip(&ends).all(|(next, end)| next >= end) {
                 warm = true;
                 self.is_warm(began, warm_before);
@@ -173,8 +175,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Assigns every partition from where memory ends, and gives the end offsets of now.
-    fn assign(&mut self, consumer: &BaseConsumer<Quiet>) -> Result<Vec<i64>, KafkaError> {
+    /// Where each partition is to be read from, which is where memory ends; gives the end offsets of now.
+    fn find_ends(&mut self) -> Result<Vec<i64>, KafkaError> {
+        let consumer = consumer::new(&self.options.kafka)?;
         let topic = &self.options.kafka.topics.verdicts;
         let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
         let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
@@ -185,7 +188,6 @@ impl Reader {
             // Offsets of a topic that was made anew mean nothing.
             self.next = vec![0; partitions];
         }
-        let mut assignment = TopicPartitionList::new();
         let mut ends = Vec::with_capacity(partitions);
         for (partition, next) in (0..).zip(&mut self.next) {
             let (low, high) = consumer.fetch_watermarks(topic, partition, ASK_TIMEOUT)?;
@@ -199,26 +201,29 @@ impl Reader {
                 *next = low;
             }
             *next = (*next).max(low);
-            assignment.add_partition_offset(topic, partition, Offset::Offset(*next))?;
             ends.push(high);
         }
-        consumer.assign(&assignment)?;
         Ok(ends)
     }
 
-    /// Applies what is there, waiting for the first message only, and puts it in force.
-    fn read_batch(&mut self, consumer: &BaseConsumer<Quiet>) -> Result<(), KafkaError> {
-        let mut wait = POLL_WAIT;
-        for _ in 0..BATCH_MAX {
-            match consumer.poll(wait) {
+    /// Applies what is there, and puts it in force; waits where there is nothing.
+    fn read_batch(&mut self, partitions: &mut Partitions) -> Result<(), KafkaError> {
+        for read in 0..BATCH_MAX {
+            let mut ended = None;
+            match partitions.take() {
+                None if read == 0 => partitions.wait(POLL_WAIT),
                 None => break,
                 Some(Ok(message)) => self.apply(&message),
                 // The last offsets of a compacted topic may hold no message: the end is an event of its own.
-                Some(Err(KafkaError::PartitionEOF(partition))) => self.reached_end(consumer, partition),
+                Some(Err(KafkaError::PartitionEOF(partition))) => ended = Some(partition),
                 Some(Err(error)) if is_passing(&error) => break,
                 Some(Err(error)) => return Err(error),
             }
-            wait = Duration::ZERO;
+            if let Some(partition) = ended
+                && let Some(next) = partitions.position(&self.options.kafka.topics.verdicts, partition)
+            {
+                self.advance(partition, next);
+            }
         }
         self.options.keeper.settle(&self.next);
         Ok(())
@@ -246,18 +251,6 @@ impl Reader {
         self.options.metrics.verdict_read(outcome);
         self.changed = true;
         self.advance(message.partition(), message.offset() + 1);
-    }
-
-    fn reached_end(&mut self, consumer: &BaseConsumer<Quiet>, partition: i32) {
-        let Ok(positions) = consumer.position() else {
-            return;
-        };
-        let topic = &self.options.kafka.topics.verdicts;
-        if let Some(position) = positions.find_partition(topic, partition)
-            && let Offset::Offset(offset) = position.offset()
-        {
-            self.advance(partition, offset);
-        }
     }
 
     fn advance(&mut self, partition: i32, next: i64) {

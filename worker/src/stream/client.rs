@@ -17,6 +17,10 @@ pub(crate) fn shared(kafka: &Kafka) -> ClientConfig {
     client
 }
 
+/// Of many partitions, and so exposed to a fault of librdkafka up to 2.12.1: where a broker that comes back knows the
+/// leader of some of them and not yet of others, it may read memory that is not its own, and the process dies
+/// (<https://github.com/confluentinc/librdkafka/issues/5280>; once in a hundred kills of a broker under load). A
+/// supervisor starts the worker again, which counts from its commits; nothing is lost but the seconds between.
 pub(super) fn consumer(kafka: &Kafka, group: &str) -> ClientConfig {
     let mut client = shared(kafka);
     client.set("group.id", group);

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use portcullis_schema::kafka::Kafka;
@@ -36,17 +36,52 @@ pub(super) fn read(
 ) -> Result<(), Unread> {
     let consumer = consumer::new(kafka).map_err(Unread::Failed)?;
     let partitions = partitions(&consumer, topic)?;
-    let mut ends = assign(&consumer, topic, partitions, sought.least, goes_on)?;
+    let stretches = stretches(&consumer, topic, partitions, sought.least, goes_on)?;
     let began = Instant::now();
-    let (mut heard, mut asked) = (began, began);
-    while !ends.is_empty() && !sought.ids.is_empty() {
+    for stretch in stretches {
+        if sought.ids.is_empty() {
+            break;
+        }
+        let until = began + READ_MAX;
+        read_stretch(&consumer, topic, stretch, until, sought, present, goes_on)?;
+    }
+    Ok(())
+}
+
+/// A part of a partition.
+struct Stretch {
+    partition: i32,
+    from: i64,
+    end: i64,
+}
+
+/// One partition after the other, not all at once: where a broker that comes back knows the leader of some of the
+/// partitions that are fetched and not of others, librdkafka up to 2.12.1 reads memory that is not its own
+/// (<https://github.com/confluentinc/librdkafka/issues/5280>), and a broker that comes back is what this is for.
+fn read_stretch(
+    consumer: &BaseConsumer<Quiet>,
+    topic: &str,
+    stretch: Stretch,
+    until: Instant,
+    sought: &mut Sought,
+    present: &mut HashSet<Uuid>,
+    goes_on: GoesOn<'_>,
+) -> Result<(), Unread> {
+    let mut assignment = TopicPartitionList::new();
+    let from = Offset::Offset(stretch.from);
+    assignment
+        .add_partition_offset(topic, stretch.partition, from)
+        .map_err(failed)?;
+    consumer.assign(&assignment).map_err(failed)?;
+    let (mut heard, mut asked) = (Instant::now(), Instant::now());
+    while !sought.ids.is_empty() {
         if asked.elapsed() >= NAP {
             asked = Instant::now();
             if !goes_on() {
                 return Err(Unread::Stopped);
             }
         }
-        if began.elapsed() > READ_MAX {
+        if Instant::now() > until {
             return Err(Unread::TooLong);
         }
         match consumer.poll(NAP) {
@@ -55,14 +90,11 @@ pub(super) fn read(
                 if let Some(id) = id_of(&message).filter(|id| sought.ids.remove(id)) {
                     present.insert(id);
                 }
-                if ends
-                    .get(&message.partition())
-                    .is_some_and(|end| message.offset() + 1 >= *end)
-                {
-                    ends.remove(&message.partition());
+                if message.partition() == stretch.partition && message.offset() + 1 >= stretch.end {
+                    break;
                 }
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ends.remove(&partition)),
+            Some(Err(KafkaError::PartitionEOF(partition))) if partition == stretch.partition => break,
             Some(Err(error)) if is_forbidden(&error) => return Err(failed(error)),
             Some(Err(error)) => debug!(%error, topic, "comparing"),
             None if heard.elapsed() > SILENCE_MAX => return Err(Unread::Silent),
@@ -88,17 +120,17 @@ fn partitions(consumer: &BaseConsumer<Quiet>, topic: &str) -> Result<i32, Unread
     }
 }
 
-/// From where a record of ours may lie. Gives the end of each partition that is not empty from there on.
-fn assign(
+/// Where a record of ours may lie, in each partition that is not empty from there on.
+fn stretches(
     consumer: &BaseConsumer<Quiet>,
     topic: &str,
     partitions: i32,
     least: Timestamp,
     goes_on: GoesOn<'_>,
-) -> Result<BTreeMap<i32, i64>, Unread> {
-    let mut ends = BTreeMap::new();
+) -> Result<Vec<Stretch>, Unread> {
+    let mut stretches = Vec::new();
     if partitions == 0 {
-        return Ok(ends);
+        return Ok(stretches);
     }
     let mut times = TopicPartitionList::new();
     for partition in 0..partitions {
@@ -106,7 +138,6 @@ fn assign(
         times.add_partition_offset(topic, partition, time).map_err(failed)?;
     }
     let starts = consumer.offsets_for_times(times, ASK_TIMEOUT).map_err(failed)?;
-    let mut assignment = TopicPartitionList::new();
     for start in starts.elements() {
         if !goes_on() {
             return Err(Unread::Stopped);
@@ -123,15 +154,10 @@ fn assign(
             _ => last,
         };
         if from < end {
-            let from = Offset::Offset(from);
-            assignment
-                .add_partition_offset(topic, partition, from)
-                .map_err(failed)?;
-            ends.insert(partition, end);
+            stretches.push(Stretch { partition, from, end });
         }
     }
-    consumer.assign(&assignment).map_err(failed)?;
-    Ok(ends)
+    Ok(stretches)
 }
 
 fn failed(error: KafkaError) -> Unread {
