@@ -12,6 +12,7 @@ use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use portcullis_schema::{AppId, Command, DecidedBy, Effect, Rung, Timestamp};
 use tokio::time::{Instant, timeout_at};
 
+use crate::authenticity::Authenticity;
 use crate::budget::Budget;
 use crate::callback::{self, Callback, Caller, Forged, Query};
 use crate::config::Tokens;
@@ -36,6 +37,7 @@ pub(crate) struct Answering {
     pub(crate) journal: Journal,
     pub(crate) metrics: Metrics,
     pub(crate) forged_budget: Budget,
+    pub(crate) authenticity: Authenticity,
 }
 
 /// What one callback led to, before it is kept.
@@ -64,6 +66,7 @@ pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) 
         Ok(caller) => caller,
         Err(forged) => return app.turn_away(query, &forged, received_at, began),
     };
+    app.authenticity.holds();
     let received = received::receive(body, app.body_bytes_max, deadline).await;
     let (command, closing) = (caller.command.clone(), received.must_close());
     let judged = app.judge(caller, query, received, received_at);
@@ -136,6 +139,8 @@ impl Answering {
     /// 403: the sender is not Chat. Recorded within a budget, so that it cannot fill the journal.
     fn turn_away(&self, query: Query, forged: &Forged, at: Timestamp, began: Instant) -> Response<Body> {
         let command = Command::parse(query.claims().1.unwrap_or_default());
+        let ahead_seconds = query.ahead_seconds(at);
+        self.authenticity.fails(forged, ahead_seconds, began.into_std());
         if self.forged_budget.take(began.into_std()) {
             let record = self.boot.record_of_forged(query, Outcome::Forged, self.rung(), at);
             if let Some(entry) = self.encoded(&record) {

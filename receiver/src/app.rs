@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 use tracing::{info, warn};
 
 use crate::answer::Answering;
+use crate::authenticity::Authenticity;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::decision::Decisions;
@@ -118,6 +119,7 @@ impl Receiver {
             journal: journal.clone(),
             metrics,
             forged_budget: Budget::new(FORGED_PER_SECOND, FORGED_BURST, Instant::now()),
+            authenticity: Authenticity::new(registry),
         };
         let server =
             Server::start(listener, Arc::new(answering), config.connections_max).map_err(StartError::System)?;

@@ -21,6 +21,7 @@
 
 mod answer;
 mod app;
+mod authenticity;
 mod budget;
 pub mod callback;
 mod config;

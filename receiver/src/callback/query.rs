@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use portcullis_schema::Timestamp;
+
 /// Parameters kept beside Chat's own; a query is at most a request line long, this bounds the map.
 const OTHERS_MAX: usize = 32;
 
@@ -47,6 +49,12 @@ impl Query {
     /// The app and the command as they are claimed, of a request that is not authentic.
     pub fn claims(&self) -> (Option<&str>, Option<&str>) {
         (self.app.as_deref(), self.command.as_deref())
+    }
+
+    /// How many seconds `RequestTime` is ahead of `now`, where it is a number.
+    pub fn ahead_seconds(&self, now: Timestamp) -> Option<i64> {
+        let time: i64 = self.request_time.as_deref()?.parse().ok()?;
+        time.checked_sub(now.as_seconds())
     }
 
     /// Masks the values of parameters that hold a secret: some projects put a token into the configured URL.
