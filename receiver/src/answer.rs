@@ -122,7 +122,11 @@ impl Answering {
 
     fn judge_unguarded(&self, caller: Caller, query: Query, received: Received, received_at: Timestamp) -> Judged {
         let end = received.end;
-        let callback = Callback::new(caller, query, callback::Body::parse(received.bytes));
+        let callback = Callback::new(
+            caller,
+            query,
+            callback::Body::parse(received.bytes, self.body_bytes_max),
+        );
         let decision = self.decisions.decide(&question(&callback, end), received_at);
         let outcome = outcome(&callback, end, &decision);
         let reply = reply::to_decision(callback.command(), &callback.items, &decision);

@@ -1,3 +1,6 @@
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
 use portcullis_schema::AuditRecord;
 use serde_json::value::RawValue;
 
@@ -19,11 +22,13 @@ pub enum Body {
 }
 
 impl Body {
-    /// Never fails: what is no JSON is kept as it is.
-    pub fn parse(bytes: Vec<u8>) -> Self {
+    /// Never fails: what is no JSON is kept as it is. A body that is compressed with gzip, whatever its headers say, is
+    /// read where it unfolds to at most `bytes_max`.
+    pub fn parse(bytes: Vec<u8>, bytes_max: usize) -> Self {
         if bytes.is_empty() {
             return Self::Empty;
         }
+        let bytes = unfolded(&bytes, bytes_max).unwrap_or(bytes);
         match String::from_utf8(bytes) {
             Ok(text) => match compact(&text).and_then(|json| RawValue::from_string(json).ok()) {
                 Some(json) => Self::Json(json),
@@ -50,6 +55,19 @@ impl Body {
             }
         }
     }
+}
+
+/// What gzip has made of it; no text begins with gzip's two magic bytes.
+fn unfolded(bytes: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    const MAGIC: [u8; 2] = [0x1f, 0x8b];
+    if !bytes.starts_with(&MAGIC) {
+        return None;
+    }
+    let mut unfolded = Vec::new();
+    // A byte more than may be, to know that it is too many: a bomb goes no further.
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut unfolded).ok()?;
+    (unfolded.len() <= bytes_max).then_some(unfolded)
 }
 
 /// One line of JSON: a byte-order mark, comments (Chat's own samples have them) and blanks outside of strings left out.
@@ -124,12 +142,18 @@ fn joins(before: Option<&u8>, bytes: &[u8], at: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
     use proptest::prelude::*;
 
     use super::{Body, DEPTH_MAX};
 
+    const MAX: usize = 1 << 20;
+
     fn json(text: &str) -> Option<String> {
-        match Body::parse(text.into()) {
+        match Body::parse(text.into(), MAX) {
             Body::Json(json) => Some(json.get().to_owned()),
             _ => None,
         }
@@ -143,6 +167,22 @@ mod tests {
             json(sample).as_deref(),
             Some("{\"CallbackCommand\":\"Group.CallbackBeforeCreateTopic\",\"Name\":\"a // \\\" b\"}")
         );
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).expect("into memory");
+        encoder.finish().expect("into memory")
+    }
+
+    #[test]
+    fn a_compressed_body_is_read_and_a_bomb_or_a_broken_one_is_kept_as_it_came() {
+        let folded = gzip(br#"{"Name": "x"}"#);
+        assert!(matches!(Body::parse(folded.clone(), MAX), Body::Json(json) if json.get() == r#"{"Name":"x"}"#));
+        let bomb = gzip(&vec![b' '; 100 * MAX]);
+        for unreadable in [bomb, folded[..10].to_vec(), vec![0x1f, 0x8b]] {
+            assert!(matches!(Body::parse(unreadable.clone(), MAX), Body::Bytes(kept) if kept == unreadable));
+        }
     }
 
     #[test]
@@ -161,12 +201,12 @@ mod tests {
             "- 1",
         ] {
             assert!(
-                matches!(Body::parse(text.into()), Body::Text(kept) if kept == text),
+                matches!(Body::parse(text.into(), MAX), Body::Text(kept) if kept == text),
                 "{text:?}"
             );
         }
-        assert!(matches!(Body::parse(vec![b'{', 0xff]), Body::Bytes(kept) if kept == [b'{', 0xff]));
-        assert!(matches!(Body::parse(Vec::new()), Body::Empty));
+        assert!(matches!(Body::parse(vec![b'{', 0xff], MAX), Body::Bytes(kept) if kept == [b'{', 0xff]));
+        assert!(matches!(Body::parse(Vec::new(), MAX), Body::Empty));
     }
 
     #[test]
@@ -204,7 +244,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_are_kept(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            match Body::parse(bytes.clone()) {
+            match Body::parse(bytes.clone(), MAX) {
                 Body::Empty => prop_assert!(bytes.is_empty()),
                 Body::Json(_) => {}
                 Body::Text(text) => prop_assert_eq!(text.into_bytes(), bytes),
