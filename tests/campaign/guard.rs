@@ -2,15 +2,14 @@ use std::io;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Ends every process that works in the folder, and gives back the small disk in it. Those that ended in order are
-/// gone by then; nobody else works in a folder that was made for this campaign.
+/// Ends every process that works in the folder. Those that ended in order are gone by then; nobody else works in a
+/// folder that was made for this campaign. A small disk in it has a guard of its own.
 const CLEAN_UP: &str = r#"
 trap '' INT TERM HUP
 cat >/dev/null
 for process in /proc/[0-9]*; do
-  [ "$(readlink "$process/cwd")" != "$1" ] || kill -KILL "${process#/proc/}"
+  [ "$(readlink "$process/cwd")" != "$0" ] || kill -KILL "${process#/proc/}"
 done
-! grep -q " $0 " /proc/mounts || exec umount --lazy "$0"
 "#;
 
 /// Cleans up when its input ends: in order with the campaign, or when the campaign's own process is killed. Deaf to
@@ -18,13 +17,13 @@ done
 pub(crate) struct Guard(Child);
 
 impl Guard {
-    /// Of the folder of a site, and what is mounted below it.
-    pub(crate) fn of(folder: &Path, small_disk: &str) -> io::Result<Self> {
+    /// Of the folder of a site.
+    pub(crate) fn of(folder: &Path) -> io::Result<Self> {
         // As the system names it.
         let folder = folder.canonicalize()?;
         let guard = Command::new("sh")
             .args(["-c", CLEAN_UP])
-            .args([folder.join(small_disk), folder])
+            .arg(folder)
             .stdin(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;

@@ -13,7 +13,6 @@ mod book;
 mod callers;
 mod campaign;
 mod check;
-mod disk;
 mod guard;
 mod interrupt;
 mod plan;

@@ -12,10 +12,9 @@ use portcullis_schema::Uuid;
 
 use crate::book::Gate;
 use crate::callers::{ABUSER, DENIED};
-use crate::disk::{SlowSync, SmallDisk};
 use crate::guard::Guard;
 use crate::plan::{RECEIVERS, Target};
-use crate::support::{Kafka, Portcullis, Process, Site, free_address};
+use crate::support::{Kafka, Portcullis, Process, Site, SmallDisk, Tampered, free_address};
 use faults::{BROKER, FULL_DISK, SLOW_DISK};
 use receiver::Receiver;
 
@@ -42,11 +41,13 @@ verdict = { effect = "deny", code = 10102, text = "too many topics", for = "5s" 
 "#;
 /// In the site's folder.
 const SMALL_DISK: &str = "small-disk";
+/// The journal's log is 64 MiB of it, its blocks as much, and the rest is for what is merged.
+const SMALL_DISK_BYTES: u64 = 256 << 20;
 
 /// Everything that faults happen to: two receivers, a worker, a Kafka.
 pub(crate) struct Stage {
     // Ended in this order.
-    slowed: Vec<(Target, SlowSync)>,
+    slowed: Vec<(Target, Tampered)>,
     receivers: Vec<Receiver>,
     worker: Option<Process>,
     disk: Option<SmallDisk>,
@@ -69,13 +70,13 @@ impl Stage {
             let why = "the embedded broker is part of this process; tests/kafka/run brings a real one";
             skipped.insert(BROKER, why.to_owned());
         }
-        if let Err(why) = SlowSync::is_possible() {
+        if let Err(why) = Tampered::is_possible() {
             skipped.insert(SLOW_DISK, why);
         }
         let mut site = Site::with_properties(kafka, &PROPERTIES).rules(RULES);
         let small = site.folder().path().join(SMALL_DISK);
-        let guard = Guard::of(site.folder().path(), SMALL_DISK).expect("sh runs");
-        let disk = match SmallDisk::mount(&small) {
+        let guard = Guard::of(site.folder().path()).expect("sh runs");
+        let disk = match SmallDisk::mount(&small, SMALL_DISK_BYTES) {
             Ok(disk) => Some(disk),
             Err(why) => {
                 skipped.insert(FULL_DISK, why);

@@ -24,7 +24,7 @@ const JOURNAL_FULL: f64 = 2.0;
 #[test]
 fn on_a_full_disk_answers_go_on_and_what_is_not_counted_as_lost_is_published_when_room_comes_back() {
     let mut site = Site::at(Kafka::start());
-    let Some(disk) = small_disk(&mut site) else {
+    let Some(mut disk) = small_disk(&mut site) else {
         return;
     };
     let receiver = site.receiver().ready();
@@ -58,7 +58,7 @@ fn on_a_full_disk_answers_go_on_and_what_is_not_counted_as_lost_is_published_whe
 #[test]
 fn a_receiver_that_starts_on_a_full_disk_answers_and_publishes_what_the_former_start_left() {
     let mut site = Site::at(Kafka::start());
-    let Some(disk) = small_disk(&mut site) else {
+    let Some(mut disk) = small_disk(&mut site) else {
         return;
     };
     let away = ("PORTCULLIS__KAFKA__BOOTSTRAP", "127.0.0.1:1");
@@ -122,7 +122,7 @@ fn a_disk_that_refuses_in_the_middle_changes_no_answer_and_loses_nothing() {
     names.post(&mut caller, "before", 10, 100);
     // As a file system answers that turned itself read-only, and as a dying disk does.
     for error in ["EROFS", "EIO"] {
-        let tampered = Tampered::attach(receiver.id(), &format!("error={error}"));
+        let tampered = Tampered::attach(receiver.id(), &format!("error={error}")).expect("strace attaches");
         wait_until("the rung tells it", PATIENCE, || {
             names.post(&mut caller, error, 1, 1_000);
             receiver.metric("receiver_rung") == JOURNAL_FULL
@@ -146,7 +146,8 @@ fn on_a_slow_disk_answers_go_first_and_their_records_follow() {
     let mut names = Names::default();
     names.post(&mut caller, "before", 10, 100);
 
-    let tampered = Tampered::attach(receiver.id(), &format!("delay_exit={}", SYNC.as_micros()));
+    let end = format!("delay_exit={}", SYNC.as_micros());
+    let tampered = Tampered::attach(receiver.id(), &end).expect("strace attaches");
     wait_until("the rung tells it", PATIENCE, || {
         let began = Instant::now();
         names.post(&mut caller, "slow", 1, 1_000);

@@ -1,7 +1,6 @@
 use super::Stage;
-use crate::disk::SlowSync;
 use crate::plan::{Damage, Fault, Target};
-use crate::support::Outage;
+use crate::support::{Outage, Tampered};
 
 /// As `receiver_rung` tells it.
 const JOURNAL_FULL: f64 = 2.0;
@@ -75,11 +74,11 @@ impl Stage {
             }
             Damage::FullDisk { large } => {
                 receiver.gate.fill(large);
-                let disk = self.disk.as_mut().expect("a small disk");
-                disk.fill().expect("a file on the small disk");
+                self.disk.as_mut().expect("a small disk").fill();
             }
             Damage::SlowDisk { sync } => {
-                let slow = SlowSync::attach(receiver.process().id(), sync).expect("strace runs");
+                let end = format!("delay_exit={}", sync.as_micros());
+                let slow = Tampered::attach(receiver.process().id(), &end).expect("strace attaches");
                 self.slowed.push((Target::Receiver(index), slow));
             }
         }
@@ -105,8 +104,7 @@ impl Stage {
                 let rung = receiver.process().metric("receiver_rung");
                 assert_eq!(rung, JOURNAL_FULL, "the disk is full and the receiver has not noticed");
                 receiver.gate.relieve();
-                let disk = self.disk.as_mut().expect("a small disk");
-                disk.free().expect("the ballast is gone");
+                self.disk.as_mut().expect("a small disk").free();
             }
             Damage::SlowDisk { .. } => self.slowed.retain(|(target, _)| *target != Target::Receiver(index)),
         }
