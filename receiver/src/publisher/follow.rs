@@ -85,7 +85,8 @@ impl Follower {
     /// One client after the other until the stop.
     pub(super) fn run(mut self) {
         let mut pause = PAUSE_FIRST;
-        let backlog = self.journal.backlog_records();
+        let found = self.journal.recovery();
+        let backlog = found.next.saturating_sub(found.first);
         if backlog > 0 {
             info!(backlog, "publishing what the former start left");
         }
