@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
@@ -28,7 +29,8 @@ use crate::reply;
 
 /// What answering needs. One for all requests.
 pub(crate) struct Answering {
-    pub(crate) apps: BTreeMap<AppId, Tokens>,
+    /// Replaced as a whole when the configuration is reloaded.
+    pub(crate) apps: ArcSwap<BTreeMap<AppId, Tokens>>,
     /// How long a callback may wait for its body and for the disk.
     pub(crate) patience: Duration,
     pub(crate) body_bytes_max: usize,
@@ -56,13 +58,7 @@ pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) 
     if let Some(reply) = no_callback(&head.method, &query, &body) {
         return reply;
     }
-    query.mask(|value| {
-        app.apps
-            .values()
-            .flat_map(Tokens::iter)
-            .any(|token| value.contains(token))
-    });
-    let caller = match Caller::authenticate(&query, &app.apps, received_at) {
+    let caller = match app.authenticate(&mut query, received_at) {
         Ok(caller) => caller,
         Err(forged) => return app.turn_away(query, &forged, received_at, began),
     };
@@ -104,6 +100,13 @@ fn no_callback(method: &Method, query: &Query, body: &Body) -> Option<Response<B
 }
 
 impl Answering {
+    /// Whether it is from Chat, by the tokens of now. They are masked wherever the query has them.
+    fn authenticate(&self, query: &mut Query, received_at: Timestamp) -> Result<Caller, Forged> {
+        let apps = self.apps.load();
+        query.mask(|value| apps.values().flat_map(Tokens::iter).any(|token| value.contains(token)));
+        Caller::authenticate(query, &apps, received_at)
+    }
+
     /// Decides and encodes. Nothing in here is meant to panic; if it does, Chat still gets its answer and the record
     /// that is missing is counted.
     fn judge(&self, caller: Caller, query: Query, received: Received, received_at: Timestamp) -> Judged {

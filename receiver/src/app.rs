@@ -1,13 +1,13 @@
 //! Knows all parts of a receiver, and starts and stops them in order.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use portcullis_schema::{Readiness, Timestamp, Uuid};
 use prometheus_client::registry::Registry;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::answer::Answering;
 use crate::authenticity::Authenticity;
@@ -41,7 +41,9 @@ pub struct Receiver {
     instance: Instance,
     readiness: Readiness,
     boot: Uuid,
-    data: PathBuf,
+    answering: Arc<Answering>,
+    /// As it started; what can be reloaded stands in `answering`.
+    config: Config,
 }
 
 /// Why a receiver does not start.
@@ -70,6 +72,15 @@ pub struct Remaining {
     pub records: u64,
 }
 
+/// What became of another configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    /// All of it holds from here on.
+    InForce,
+    /// Apps and fallback do; what else is another needs a restart.
+    NeedsRestart,
+}
+
 impl Receiver {
     /// Starts every part; `listener` is bound already. Must be called within a tokio runtime.
     pub fn start(config: Config, listener: TcpListener, registry: &mut Registry) -> Result<Self, StartError> {
@@ -89,7 +100,7 @@ impl Receiver {
         former.remember(boot.id());
         let speaker = Speaker {
             boot: boot.clone(),
-            host: config.host,
+            host: config.host.clone(),
             journal: journal.clone(),
             losses,
         };
@@ -110,8 +121,8 @@ impl Receiver {
             metrics: metrics.clone(),
         })
         .map_err(StartError::System)?;
-        let answering = Answering {
-            apps: config.apps,
+        let answering = Arc::new(Answering {
+            apps: ArcSwap::from_pointee(config.apps.clone()),
             patience: config.reply_deadline - config.reply_deadline / REPLY_SHARE,
             body_bytes_max: config.body_bytes_max,
             decisions,
@@ -120,9 +131,9 @@ impl Receiver {
             metrics,
             forged_budget: Budget::new(FORGED_PER_SECOND, FORGED_BURST, Instant::now()),
             authenticity: Authenticity::new(registry),
-        };
-        let server =
-            Server::start(listener, Arc::new(answering), config.connections_max).map_err(StartError::System)?;
+        });
+        let server = Server::start(listener, Arc::clone(&answering), config.connections_max);
+        let server = server.map_err(StartError::System)?;
         readiness.set("accepting", "callbacks are accepted");
         info!(receiver = config.instance, boot = %boot.id(), "receiver has started");
         Ok(Self {
@@ -134,7 +145,8 @@ impl Receiver {
             instance,
             readiness,
             boot: boot.id(),
-            data: config.data,
+            answering,
+            config,
         })
     }
 
@@ -146,6 +158,24 @@ impl Receiver {
     /// The id of this start, as it stands in records.
     pub fn boot(&self) -> Uuid {
         self.boot
+    }
+
+    /// Takes over whose callbacks are taken and what is answered when no decision can be made, for every callback from
+    /// here on.
+    pub fn reload(&self, config: Config) -> Reloaded {
+        let Config { apps, fallback, .. } = &config;
+        self.answering.apps.store(Arc::new(apps.clone()));
+        self.answering.decisions.set_fallback(fallback.clone());
+        let rest = Config {
+            apps: self.config.apps.clone(),
+            fallback: self.config.fallback.clone(),
+            ..config
+        };
+        if rest == self.config {
+            Reloaded::InForce
+        } else {
+            Reloaded::NeedsRestart
+        }
     }
 
     /// Returns when another receiver of the same instance name runs and this one, not ready yet, has to yield to it: the
@@ -174,13 +204,14 @@ impl Receiver {
             Remaining { records }
         };
         // Joins threads and waits for Kafka: not on a thread of the runtime.
-        let remaining = tokio::task::spawn_blocking(rest)
-            .await
-            .unwrap_or(Remaining { records: 0 });
+        let Ok(remaining) = tokio::task::spawn_blocking(rest).await else {
+            error!("stopping failed, the next start publishes what remains");
+            return Remaining { records: 0 };
+        };
         match remaining.records {
             0 => info!("receiver has stopped, every record is in Kafka"),
             records => {
-                let journal = self.data.join("journal");
+                let journal = self.config.data.join("journal");
                 warn!(records, journal = %journal.display(), "receiver has stopped, the next start publishes what remains");
             }
         }

@@ -51,7 +51,7 @@ struct Inner {
     offsets: ArcSwap<Vec<i64>>,
     /// Whether everything up to the end captured at start is in force.
     warm: AtomicBool,
-    fallback: Fallback,
+    fallback: ArcSwap<Fallback>,
 }
 
 /// What is decided about, as far as it is known.
@@ -123,7 +123,7 @@ impl Decisions {
             terms: ArcSwap::from_pointee(Terms::default()),
             offsets: ArcSwap::from_pointee(Vec::new()),
             warm: AtomicBool::new(false),
-            fallback,
+            fallback: ArcSwap::from_pointee(fallback),
         }));
         let keeper = Keeper::new(decisions.clone());
         (decisions, keeper)
@@ -195,7 +195,7 @@ impl Decisions {
     /// The configured answer when no decision can be made.
     pub fn fall_back(&self, command: &Command) -> Decision {
         let verdicts_at = self.0.offsets.load_full();
-        match (command.refusal(), self.0.fallback.reply(command)) {
+        match (command.refusal(), self.0.fallback.load().reply(command)) {
             (Some(refusal), FallbackReply::Deny { code, text }) => Decision {
                 code: Some(refusal.codes.code(Some(*code))),
                 text: Some(text.as_str().into()),
@@ -205,6 +205,11 @@ impl Decisions {
                 Decision::unbidden(Effect::Allow, DecidedBy::Fallback, verdicts_at)
             }
         }
+    }
+
+    /// Another configured answer from here on.
+    pub fn set_fallback(&self, fallback: Fallback) {
+        self.0.fallback.store(Arc::new(fallback));
     }
 
     /// Subjects in memory.

@@ -43,7 +43,7 @@ mod reply;
 mod server;
 mod verdicts;
 
-pub use app::{Receiver, Remaining, StartError};
+pub use app::{Receiver, Reloaded, Remaining, StartError};
 pub use config::{Config, Fallback, FallbackReply, StaleVerdicts, Tokens};
 pub use drain::Drain;
 pub use instance::Namesake;

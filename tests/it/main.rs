@@ -15,6 +15,7 @@ mod outage;
 mod processes;
 mod reconcile;
 mod recovery;
+mod reload;
 mod restarts;
 mod rules;
 #[allow(dead_code)] // the campaign of faults uses the rest

@@ -75,6 +75,11 @@ impl Process {
         self.running.status()
     }
 
+    /// Sends a signal such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        self.running.signal(name);
+    }
+
     /// It stands still, its connections stay.
     pub(crate) fn freeze(&self) {
         self.running.signal("STOP");
