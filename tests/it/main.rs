@@ -17,6 +17,7 @@ mod reconcile;
 mod recovery;
 mod restarts;
 mod rules;
+mod simulate;
 #[allow(dead_code)] // the campaign of faults uses the rest
 mod support;
 mod topics;
