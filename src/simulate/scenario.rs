@@ -112,7 +112,7 @@ fn ordinary(stage: &Stage, number: u64) -> Call {
     let kind = of(&COMMANDS, scattered(stage.seed, number));
     sample(
         kind,
-        &format!("user-{operator}"),
+        &format!("user-{}-{operator}", stage.seed),
         address_of(operator),
         &format!("{} {} {number}", of(&SUBJECTS, operator), stage.seed),
         &format!("friend-{operator}"),
@@ -125,7 +125,7 @@ fn notification(stage: &Stage, number: u64) -> Call {
     // One more than there are.
     let turn = usize::try_from(number).unwrap_or(0) % (noted().count() + 1);
     let command = noted().nth(turn).map_or(UNKNOWN, |kind| kind.name());
-    let operator = format!("user-{}", scattered(stage.seed, number) % OPERATORS_MIN);
+    let operator = format!("user-{}-{}", stage.seed, scattered(stage.seed, number) % OPERATORS_MIN);
     let body = json!({"CallbackCommand": command, "Operator_Account": operator, "GroupId": "@TGS#2J4SZEAEL",
         "Info": {"Action": "Login", "To_Account": operator, "Reason": "Register"},
         "EventTime": 1_670_574_414_123_u64});

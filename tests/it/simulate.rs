@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -70,10 +71,7 @@ fn an_answer_out_of_the_contract_ends_with_1_and_is_told() {
             "status 500 where 200 is due",
         ),
     ] {
-        let server = serve(format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        ));
+        let server = serve(answer(status, body));
         let ended = simulate(server, &["--for", "500ms"]).expect(1);
         assert!(
             ended.out.contains(&format!("BROKEN {kind}: 100 times, first: {told}")),
@@ -92,6 +90,28 @@ fn a_server_that_accepts_and_hangs_up_gives_no_answer() {
     assert_eq!(report["broken"]["no_answer"]["count"], 100, "{report}");
     assert_eq!(report["total"]["answered"], 0, "{report}");
     assert_eq!(report["latency_ms"]["max"], Value::Null);
+}
+
+#[test]
+fn what_waits_behind_a_slow_answer_is_late_from_its_own_intended_time() {
+    let ok = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
+    let server = serve_after(Duration::from_millis(1_200), answer("200 OK", ok));
+    let arguments = [
+        "--connections",
+        "1",
+        "--rate",
+        "10",
+        "--for",
+        "300ms",
+        "--json",
+        "--scenario",
+        "burst",
+    ];
+    let report = simulate(server, &arguments).expect(1).json().pop().expect("one object");
+    // Due at 0, 100 and 200 ms, answered at 1.2, 2.4 and 3.6 s at the earliest.
+    assert_eq!(report["total"]["allowed"], 3, "{report}");
+    assert!(report["broken"]["late"]["count"].as_u64() >= Some(2), "{report}");
+    assert!(report["latency_ms"]["max"].as_f64() >= Some(3_400.0), "{report}");
 }
 
 #[test]
@@ -117,16 +137,28 @@ fn simulate(server: SocketAddr, arguments: &[&str]) -> Ended {
     Portcullis::command(folder.path(), &[&["simulate", "--url", &url], arguments].concat()).run()
 }
 
-/// Answers everything with these bytes, one answer a connection.
+/// An answer that is the last of its connection.
+fn answer(status: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
 fn serve(answer: String) -> SocketAddr {
+    serve_after(Duration::ZERO, answer)
+}
+
+/// Answers every connection with these bytes, after so long.
+fn serve_after(delay: Duration, answer: String) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    let answer = answer.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (mut stream, answer) = (stream.expect("a connection"), answer.clone());
             thread::spawn(move || {
                 let _ = stream.read(&mut [0; 1_024]);
+                thread::sleep(delay);
                 let _ = stream.write_all(answer.as_bytes());
                 // Closed before the rest of the request is read, the connection would be reset and the answer lost.
                 let _ = stream.shutdown(Shutdown::Write);
