@@ -51,9 +51,9 @@ struct Shared {
 }
 
 impl Plan {
-    /// How many callbacks there are.
+    /// How many callbacks there are: at least one, however short it is.
     pub(super) fn total(&self) -> u64 {
-        let total = self.lasts.as_millis() * u128::from(self.stage.rate) / 1_000;
+        let total = (self.lasts.as_millis() * u128::from(self.stage.rate)).div_ceil(1_000);
         u64::try_from(total).unwrap_or(u64::MAX)
     }
 
