@@ -3,7 +3,7 @@ use std::io::{Write, stdout};
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{config, health, local, logging, receiver, reconcile, rules, topics, verdict, worker};
+use crate::{config, health, local, logging, receiver, reconcile, rules, simulate, topics, verdict, worker};
 
 /// The gate and the audit pipeline for Tencent Cloud Chat callbacks.
 #[derive(Parser)]
@@ -59,6 +59,13 @@ enum Command {
                       Exit code 1 where a record is missing; what is only late is told and is no failure."
     )]
     Reconcile(reconcile::Reconcile),
+    /// Play Chat: signed callbacks at a fixed rate, every answer checked against its contract
+    #[command(
+        after_help = "Examples:\n  portcullis simulate --config portcullis.toml --rate 500 --for 1m\n  \
+                      portcullis simulate --scenario odd --scenario forged --json\n\n\
+                      Exit code 1 where a promise is broken: no answer, one after 2 s, one out of the contract."
+    )]
+    Simulate(simulate::Simulate),
     /// Ask a running receiver or worker whether it is ready
     #[command(after_help = "Example:\n  portcullis health --url http://127.0.0.1:9091/ready")]
     Health(health::Health),
@@ -67,7 +74,7 @@ enum Command {
 /// Does what the arguments say.
 pub(crate) fn run() -> Result<(), Failure> {
     let cli = Cli::parse();
-    let quiet = matches!(cli.command, Command::Local(_));
+    let quiet = matches!(cli.command, Command::Local(_) | Command::Simulate(_));
     logging::start(if quiet { "warn" } else { "info" })?;
     // Not locked: what `local` plays is told by a thread of its own.
     let mut out = stdout();
@@ -80,6 +87,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Rules(command) => command.run(&mut out)?,
         Command::Verdict(command) => command.run(&mut out)?,
         Command::Reconcile(reconcile) => reconcile.run(&mut out)?,
+        Command::Simulate(simulate) => simulate.run(&mut out)?,
         Command::Health(health) => health.run(&mut out)?,
     }
     Ok(out.flush()?)

@@ -15,6 +15,7 @@ mod receiver;
 mod reconcile;
 mod rules;
 mod settings;
+mod simulate;
 mod topics;
 mod verdict;
 mod worker;

@@ -4,7 +4,7 @@ mod advice;
 mod count;
 mod progress;
 mod report;
-mod words;
+pub(crate) mod words;
 
 use std::io::Write;
 

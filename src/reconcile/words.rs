@@ -8,7 +8,7 @@ use portcullis_schema::account::Span;
 const SPANS_SHOWN: usize = 10;
 
 /// `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (place, digit) in digits.chars().enumerate() {

@@ -18,6 +18,7 @@ mod recovery;
 mod reload;
 mod restarts;
 mod rules;
+mod simulate;
 #[allow(dead_code)] // the campaign of faults uses the rest
 mod support;
 mod topics;

@@ -7,7 +7,9 @@ fn run(arguments: &[&str]) -> crate::support::Ended {
 #[test]
 fn help_lists_every_command_with_one_line_and_each_shows_an_example() {
     let help = run(&["--help"]).expect(0).out;
-    for command in ["receiver", "worker", "topics", "config", "rules", "verdict", "health"] {
+    for command in [
+        "receiver", "worker", "topics", "config", "rules", "verdict", "simulate", "health",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} in\n{help}");
         let own = run(&[command, "--help"]).expect(0).out;
         assert!(
