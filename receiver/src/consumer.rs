@@ -13,6 +13,16 @@ pub(crate) const GROUP: &str = "portcullis-receiver-unused";
 
 /// A consumer that is assigned its partitions and commits nothing.
 pub(crate) fn new(kafka: &Kafka) -> Result<BaseConsumer<Quiet>, KafkaError> {
+    config(kafka).create_with_context(Quiet)
+}
+
+/// One that reads what is there and goes on elsewhere: a fetch that finds nothing any more would hold up the next one for
+/// the usual 500 ms.
+pub(crate) fn hurried(kafka: &Kafka) -> Result<BaseConsumer<Quiet>, KafkaError> {
+    config(kafka).set("fetch.wait.max.ms", "10").create_with_context(Quiet)
+}
+
+fn config(kafka: &Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     // The first wake-up after silence, and the recovery after a fault, must not wait for the defaults of 1 s and 500 ms.
     config
@@ -29,7 +39,7 @@ pub(crate) fn new(kafka: &Kafka) -> Result<BaseConsumer<Quiet>, KafkaError> {
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
         .set("allow.auto.create.topics", "false");
-    config.create_with_context(Quiet)
+    config
 }
 
 /// The client recovers from these by itself; what it cannot is met by a new one.

@@ -34,7 +34,7 @@ pub(super) fn read(
     present: &mut HashSet<Uuid>,
     goes_on: GoesOn<'_>,
 ) -> Result<(), Unread> {
-    let consumer = consumer::new(kafka).map_err(Unread::Failed)?;
+    let consumer = consumer::hurried(kafka).map_err(Unread::Failed)?;
     let partitions = partitions(&consumer, topic)?;
     let stretches = stretches(&consumer, topic, partitions, sought.least, goes_on)?;
     let began = Instant::now();
