@@ -65,7 +65,7 @@ async fn reload(receiver: &Receiver, reloading: &mut Reloading) -> Infallible {
         match receiver.reload(config) {
             Reloaded::InForce => info!("configuration is in force"),
             Reloaded::NeedsRestart => warn!(
-                "configuration is in force as far as apps and receiver.fallback go; what else has changed needs a restart"
+                "configuration is in force as far as apps, receiver.fallback and the certificate go; what else has changed needs a restart"
             ),
         }
     }

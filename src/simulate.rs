@@ -12,6 +12,7 @@ mod tally;
 mod target;
 
 use std::io::{IsTerminal, Write, stderr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::Uri;
@@ -37,6 +38,9 @@ pub(crate) struct Simulate {
     /// Where callbacks are sent [default: receiver.listen of the configuration]
     #[arg(long, value_name = "URL", value_parser = target::url)]
     url: Option<Uri>,
+    /// The authority of the receiver's certificate, as PEM [default: those that browsers believe]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The app that is played, signed with its first token [default: the only one of the configuration]
     #[arg(long, value_name = "ID")]
     app: Option<AppId>,
@@ -66,7 +70,7 @@ pub(crate) struct Simulate {
 impl Simulate {
     pub(crate) fn run(self, out: &mut dyn Write) -> Result<(), Failure> {
         let config = self.file.load_with_apps()?.receiver;
-        let target = Target::new(self.url, self.app, &config)?;
+        let target = Target::new(self.url, self.ca.as_deref(), self.app, &config)?;
         target.look()?;
         let stage = Stage {
             seed: self.seed,

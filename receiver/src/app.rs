@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::publisher::{Publisher, PublisherMetrics};
 use crate::record::Boot;
 use crate::server::Server;
+use crate::tls::{Expiry, Handshakes};
 use crate::verdicts::{self, Verdicts};
 
 /// Records of requests that are not from Chat: enough to see who tries what, 1 MB a minute at the most.
@@ -42,6 +43,7 @@ pub struct Receiver {
     readiness: Readiness,
     boot: Uuid,
     answering: Arc<Answering>,
+    tls: Option<(Handshakes, Expiry)>,
     /// As it started; what can be reloaded stands in `answering`.
     config: Config,
 }
@@ -60,6 +62,9 @@ pub enum StartError {
     /// The journal cannot be opened.
     #[error("the journal cannot be opened")]
     Journal(#[source] OpenError),
+    /// The certificate cannot be used.
+    #[error("receiver.tls: the certificate cannot be used")]
+    Tls(#[source] rustls::Error),
     /// A thread or the listener was refused by the system.
     #[error("the system refused a thread or a socket")]
     System(#[source] std::io::Error),
@@ -77,7 +82,7 @@ pub struct Remaining {
 pub enum Reloaded {
     /// All of it holds from here on.
     InForce,
-    /// Apps and fallback do; what else is another needs a restart.
+    /// Apps, fallback and certificate do; what else is another needs a restart.
     NeedsRestart,
 }
 
@@ -132,8 +137,16 @@ impl Receiver {
             forged_budget: Budget::new(FORGED_PER_SECOND, FORGED_BURST, Instant::now()),
             authenticity: Authenticity::new(registry),
         });
-        let server = Server::start(listener, Arc::clone(&answering), config.connections_max);
-        let server = server.map_err(StartError::System)?;
+        let tls = start_tls(&config, registry)?;
+        let handshakes = tls.as_ref().map(|(handshakes, _)| handshakes.clone());
+        let server = Server::start(
+            listener,
+            Arc::clone(&answering),
+            config.connections_max,
+            handshakes,
+            registry,
+        )
+        .map_err(StartError::System)?;
         readiness.set("accepting", "callbacks are accepted");
         info!(receiver = config.instance, boot = %boot.id(), "receiver has started");
         Ok(Self {
@@ -146,6 +159,7 @@ impl Receiver {
             readiness,
             boot: boot.id(),
             answering,
+            tls,
             config,
         })
     }
@@ -161,14 +175,27 @@ impl Receiver {
     }
 
     /// Takes over whose callbacks are taken and what is answered when no decision can be made, for every callback from
-    /// here on.
+    /// here on, and which certificate is shown, for every connection.
     pub fn reload(&self, config: Config) -> Reloaded {
-        let Config { apps, fallback, .. } = &config;
+        let Config {
+            apps, fallback, tls, ..
+        } = &config;
         self.answering.apps.store(Arc::new(apps.clone()));
         self.answering.decisions.set_fallback(fallback.clone());
+        let shown = match (&self.tls, tls) {
+            (Some((handshakes, expiry)), Some(certificate)) => {
+                if handshakes.show(certificate) {
+                    expiry.of(certificate);
+                }
+                self.config.tls.clone()
+            }
+            // From plain HTTP to TLS or back.
+            _ => config.tls.clone(),
+        };
         let rest = Config {
             apps: self.config.apps.clone(),
             fallback: self.config.fallback.clone(),
+            tls: shown,
             ..config
         };
         if rest == self.config {
@@ -217,6 +244,14 @@ impl Receiver {
         }
         remaining
     }
+}
+
+fn start_tls(config: &Config, registry: &mut Registry) -> Result<Option<(Handshakes, Expiry)>, StartError> {
+    let Some(certificate) = &config.tls else {
+        return Ok(None);
+    };
+    let handshakes = Handshakes::new(certificate, registry).map_err(StartError::Tls)?;
+    Ok(Some((handshakes, Expiry::new(certificate, registry))))
 }
 
 fn open_journal(config: &Config) -> Result<Journal, StartError> {

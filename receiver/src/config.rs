@@ -11,6 +11,7 @@ use portcullis_schema::settings::{Place, Section};
 use portcullis_schema::{AppId, Codes, Command, CommandKind};
 
 use crate::journal::Durability;
+use crate::tls::Certificate;
 
 /// Chat waits 2 s, the way there and back included; what is left for the way must never be less than this.
 const REPLY_DEADLINE_MAX: Duration = Duration::from_millis(1_800);
@@ -31,6 +32,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where `/live`, `/ready` and `/metrics` are.
     pub admin: SocketAddr,
+    /// What callers are shown; `None`: plain HTTP, behind a proxy.
+    pub tls: Option<Certificate>,
     /// The longest time from a callback's head to its reply.
     pub reply_deadline: Duration,
     /// What is kept of a body; the rest is read and thrown away.
@@ -97,6 +100,7 @@ impl Config {
         let instance = section.parsed("instance", INSTANCE_FORM, instance_name);
         let listen = section.parsed("listen", ADDRESS_FORM, |text| text.parse().ok());
         let admin = section.parsed("admin", ADDRESS_FORM, |text| text.parse().ok());
+        let tls = Certificate::read(&mut section);
         let reply_deadline = section.duration("reply_deadline", Duration::from_millis(10)..=REPLY_DEADLINE_MAX);
         let body_bytes_max = section.bytes("body_bytes_max", 1 << 10..=BODY_BYTES_MAX);
         let connections_max = section.integer("connections_max", 1..=1_000_000);
@@ -115,6 +119,7 @@ impl Config {
             host: host.to_owned(),
             listen: listen.unwrap_or(loopback(8080)),
             admin: admin.unwrap_or(loopback(9090)),
+            tls,
             reply_deadline: reply_deadline.unwrap_or(Duration::from_millis(300)),
             body_bytes_max: body_bytes_max.map_or(64 << 10, |bytes| usize::try_from(bytes).unwrap_or(64 << 10)),
             connections_max: connections_max.map_or(10_000, |count| usize::try_from(count).unwrap_or(10_000)),

@@ -2,7 +2,7 @@
 //!
 //! One callback, seven steps, each a module that knows nothing of those behind it:
 //!
-//! 1. [`server`]: a connection within the limits; its requests, one after the other.
+//! 1. [`server`]: a connection within the limits, encrypted where [`tls`] is configured; its requests.
 //! 2. [`callback`]: bytes and query become a [`callback::Callback`], or the request is turned away as not from Chat
 //!    before its body is read. From here on every way ends in HTTP 200: Chat reads anything else as "let it through".
 //! 3. [`decision`]: yes or no from memory, without a wait.
@@ -41,9 +41,11 @@ mod record;
 mod recording;
 mod reply;
 mod server;
+mod tls;
 mod verdicts;
 
 pub use app::{Receiver, Reloaded, Remaining, StartError};
 pub use config::{Config, Fallback, FallbackReply, StaleVerdicts, Tokens};
 pub use drain::Drain;
 pub use instance::Namesake;
+pub use tls::Certificate;

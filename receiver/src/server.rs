@@ -15,6 +15,11 @@
 //!    once, or [`FIRST_BYTES_WITHIN`] after it was accepted. Who has sent half a request has time for the rest, within
 //!    a bound; then it is cut, so that no callback is answered whose record would be refused.
 //!
+//! With HTTP/2 ([`streams`]) the same is said by GOAWAY instead of a header. Under encryption a silent connection is one whose
+//! last TLS record was read whole; it is closed with a `close_notify`, so that its caller can tell an end from a cut.
+//!
+//! Places are bounded, and so is what one may do with its own ([`places`]).
+//!
 //! Why the first step may take its time, and what follows must be quick: while it accepts, a stopping receiver answers
 //! as ever. Then the callers of a handed-over socket wait, and have 2 s for the whole of step 3 (milliseconds; where
 //! somebody dawdles, [`FIRST_BYTES_WITHIN`] and a reply's deadline), the last records ([`Drain::catch_up`]), and the
@@ -25,6 +30,8 @@
 //! is not concerned.
 
 mod connection;
+mod places;
+mod streams;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,9 +39,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioTimer;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -43,6 +51,9 @@ use tracing::{info, warn};
 
 use crate::answer::{self, Answering};
 use crate::drain::Drain;
+use crate::tls::{Handshakes, Spoken};
+use connection::Orders;
+use places::{Place, Places};
 
 /// From one request to the end of the next one's head, idle time included. Long, because Chat keeps connections and
 /// never repeats a callback: one that meets a closing connection passes unseen.
@@ -68,9 +79,13 @@ const MARGIN: Duration = Duration::from_millis(100);
 /// What the kernel queues for a socket, at most: `net.core.somaxconn`.
 const QUEUE_MAX: usize = 4_096;
 
+/// Between two tries to make room for a connection: those who are to leave need a moment.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
+
 /// The accepting task, and the way to end it.
 pub(crate) struct Server {
     accepting: JoinHandle<()>,
+    watching: JoinHandle<()>,
     stop: watch::Sender<Option<Drain>>,
     connections: Arc<Connections>,
     /// What a callback may wait before its answer is made.
@@ -79,7 +94,11 @@ pub(crate) struct Server {
 
 /// All open connections, and what they are told.
 struct Connections {
-    http: http1::Builder,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    /// None: plain HTTP/1.1.
+    tls: Option<Handshakes>,
+    places: Arc<Places>,
     router: TowerToHyperService<Router>,
     /// Every answer is the last of its connection.
     stopping: Arc<AtomicBool>,
@@ -91,9 +110,12 @@ struct Connections {
 
 /// How long a connection may live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 enum Until {
     /// Until its caller, an answer or a timeout ends it.
     Ended,
+    /// Until what is under way is answered.
+    Answered,
     /// Until nobody is owed an answer.
     Quiet,
     /// Until now.
@@ -106,15 +128,20 @@ impl Server {
         listener: TcpListener,
         answering: Arc<Answering>,
         connections_max: usize,
+        tls: Option<Handshakes>,
+        registry: &mut Registry,
     ) -> std::io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let reply_patience = answering.patience;
-        let connections = Arc::new(Connections::new(answering));
+        let places = Places::new(connections_max, registry);
+        let watching = tokio::spawn(Arc::clone(&places).watch());
+        let connections = Arc::new(Connections::new(answering, tls, places));
         let (stop, stopped) = watch::channel(None);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&connections), connections_max, stopped));
         Ok(Self {
             accepting,
+            watching,
             stop,
             connections,
             reply_patience,
@@ -125,6 +152,7 @@ impl Server {
     pub(crate) async fn drain(self, drain: Drain) {
         let connections = self.connections;
         connections.stopping.store(true, Ordering::Relaxed);
+        connections.kept.send_replace(Until::Answered);
         let began = Instant::now();
         // Over when nobody is left, or by time; then nothing is to be done about it.
         let _ = timeout(LINGER, connections.linger(drain)).await;
@@ -142,42 +170,77 @@ impl Server {
             connections.tell(Until::Cut);
             connections.gone().await;
         }
+        self.watching.abort();
         info!(?lingered, remained, "no connection is left, accepting has ended");
     }
 }
 
 impl Connections {
-    fn new(answering: Arc<Answering>) -> Self {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
+    fn new(answering: Arc<Answering>, tls: Option<Handshakes>, places: Arc<Places>) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(BUFFER_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             .keep_alive(true);
         let router = Router::new().fallback(answer::answer).with_state(answering);
         Self {
-            http,
+            http1,
+            http2: streams::settings(),
+            tls,
+            places,
             router: TowerToHyperService::new(router),
             stopping: Arc::default(),
             kept: watch::Sender::new(Until::Ended),
-            fresh: watch::Sender::new(Until::Ended),
+            fresh: watch::Sender::new(Until::Answered),
             last_accepted: Mutex::new(Instant::now()),
         }
     }
 
     /// Starts answering on it; `place` is given back at its end.
-    fn open(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+    fn open(self: &Arc<Self>, stream: TcpStream, place: OwnedSemaphorePermit) {
+        let taken = self.places.take();
         let stopping = Arc::clone(&self.stopping);
         let group = match stopping.load(Ordering::Relaxed) {
             true => &self.fresh,
             false => &self.kept,
         };
         *self.last_accepted.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        let (until, http, router) = (group.subscribe(), self.http.clone(), self.router.clone());
+        let Place { talk, .. } = &taken;
+        let orders = Orders::new(group.subscribe(), Arc::clone(talk));
+        let (connections, router) = (Arc::clone(self), self.router.clone());
         tokio::spawn(async move {
-            connection::serve(stream, http, router, stopping, until).await;
-            drop(place);
+            connections.serve(stream, router, stopping, orders, &taken).await;
+            drop((taken, place));
         });
+    }
+
+    async fn serve(
+        &self,
+        stream: TcpStream,
+        router: TowerToHyperService<Router>,
+        stopping: Arc<AtomicBool>,
+        mut orders: Orders,
+        taken: &Place,
+    ) {
+        let Some(tls) = &self.tls else {
+            return connection::serve(stream, self.http1.clone(), router, stopping, orders).await;
+        };
+        let shaken = tokio::select! {
+            shaken = tls.shake(stream) => shaken,
+            _ = orders.at_least(Until::Quiet) => return,
+        };
+        orders.begins_now();
+        match shaken {
+            None => {}
+            Some((stream, Spoken::Http1)) => {
+                connection::serve(stream, self.http1.clone(), router, stopping, orders).await;
+            }
+            Some((stream, Spoken::Http2)) => {
+                streams::serve(stream, self.http2.clone(), router, Arc::clone(&taken.talk), orders).await;
+            }
+        }
     }
 
     /// For as long as it makes sense to accept further connections.
@@ -220,7 +283,7 @@ async fn accept(
     loop {
         let accepted = tokio::select! {
             _ = stopped.changed() => break,
-            accepted = accept_one(&listener, &room) => accepted,
+            accepted = accept_one(&listener, &room, &connections.places) => accepted,
         };
         match accepted {
             Ok((stream, place)) => connections.open(stream, place),
@@ -237,21 +300,30 @@ async fn accept(
     }
 }
 
+/// One waits here at the most, until somebody has left for it; those behind it wait in the kernel.
 async fn accept_one(
     listener: &tokio::net::TcpListener,
     room: &Arc<Semaphore>,
+    places: &Places,
 ) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    // Never closed, so a place is all that can come of it.
-    let place = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    let mut place = Arc::clone(room).try_acquire_owned();
+    while place.is_err() {
+        places.make_room();
+        // Never closed, so a place is all that can come of it.
+        place = match timeout(ROOM_PAUSE, Arc::clone(room).acquire_owned()).await {
+            Ok(place) => Ok(place.map_err(std::io::Error::other)?),
+            Err(_) => Arc::clone(room).try_acquire_owned(),
+        };
+    }
+    Ok((stream, place.map_err(std::io::Error::other)?))
 }
 
 /// What waits in the kernel's queue at this moment, which the end of the listener would reset.
 fn accept_queued(
     listener: tokio::net::TcpListener,
-    connections: &Connections,
+    connections: &Arc<Connections>,
     room: &Arc<Semaphore>,
 ) -> std::io::Result<()> {
     // Asks the kernel itself: what arrived a moment ago has not reached the runtime yet.

@@ -103,7 +103,7 @@ fn apps(config: &portcullis_receiver::Config, places: Vec<Section>) -> Vec<Table
 
 fn receiver(config: &portcullis_receiver::Config, mut places: Section) -> Vec<Table> {
     let (journal, decisions) = (places.section("journal"), places.section("decisions"));
-    let fallback = places.section("fallback");
+    let (fallback, tls) = (places.section("fallback"), places.section("tls"));
     let stale = match config.stale_verdicts {
         StaleVerdicts::Serve => "serve",
         StaleVerdicts::Wait => "wait",
@@ -130,8 +130,21 @@ fn receiver(config: &portcullis_receiver::Config, mut places: Section) -> Vec<Ta
         FallbackReply::Allow => setting(&fallback, command, json!("allow")),
         FallbackReply::Deny { code, text } => setting(&fallback, command, json!({"deny": code, "text": text})),
     });
-    vec![
-        table("receiver", &places, own),
+    let shown = config.tls.iter().flat_map(|certificate| {
+        [
+            ("certificate", certificate.chain_path()),
+            ("key", certificate.key_path()),
+        ]
+    });
+    let of_tls = shown.map(|(key, path)| setting(&tls, key, json!(path.display().to_string())));
+    let of_tls = Table {
+        name: "receiver.tls",
+        settings: of_tls.collect(),
+    };
+    let mut tables = vec![table("receiver", &places, own)];
+    // There is no empty table: one that is written must name both files.
+    tables.extend(config.tls.is_some().then_some(of_tls));
+    tables.extend([
         table("receiver.journal", &journal, of_journal),
         table(
             "receiver.decisions",
@@ -142,7 +155,8 @@ fn receiver(config: &portcullis_receiver::Config, mut places: Section) -> Vec<Ta
             name: "receiver.fallback",
             settings: replies.collect(),
         },
-    ]
+    ]);
+    tables
 }
 
 fn worker(config: &portcullis_worker::Config, places: &Section) -> Table {
@@ -264,6 +278,7 @@ mod tests {
             "journal",
             "decisions",
             "fallback",
+            "tls",
             "tokens_file",
         ];
         assert!(known.len() > 20, "{told}");

@@ -8,6 +8,7 @@ use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use portcullis_schema::Timestamp;
+use ureq::tls::{RootCerts, TlsConfig};
 
 use super::call::Call;
 use super::contract::{Answer, check};
@@ -116,7 +117,7 @@ impl Play {
 
 impl Shared {
     fn play(&self) {
-        let (agent, total) = (agent(), self.plan.total());
+        let (agent, total) = (agent(self.plan.target.roots()), self.plan.total());
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if number >= total {
@@ -154,8 +155,9 @@ impl Shared {
 
 /// One connection, which is kept. Each step has its own limit: with one for the whole, a thread would be started for each
 /// callback to look the address up.
-fn agent() -> ureq::Agent {
+fn agent(roots: RootCerts) -> ureq::Agent {
     let config = ureq::Agent::config_builder()
+        .tls_config(TlsConfig::builder().root_certs(roots).build())
         .timeout_connect(Some(ANSWER_MAX))
         .timeout_send_request(Some(ANSWER_MAX))
         .timeout_send_body(Some(ANSWER_MAX))

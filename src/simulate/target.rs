@@ -2,11 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Uri;
 use portcullis_receiver::{Config, Tokens};
 use portcullis_schema::{AppId, Timestamp};
+use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 
 use super::call::{Call, Forgery};
 use crate::failure::Failure;
@@ -25,14 +28,15 @@ pub(super) struct Target {
     /// None that is configured.
     stranger: AppId,
     tokens: Tokens,
+    roots: RootCerts,
 }
 
-/// An address as an argument: `http://HOST:PORT/PATH`.
+/// An address as an argument: `http://HOST:PORT/PATH`, or the same with `https`.
 pub(super) fn url(text: &str) -> Result<Uri, String> {
-    let told = "not an address such as http://127.0.0.1:8080/; TLS is not spoken";
+    let told = "not an address such as https://chat.example.com/ or http://127.0.0.1:8080/";
     let uri: Uri = text.parse().map_err(|_| told.to_owned())?;
-    let plain = uri.scheme_str() == Some("http") && uri.query().is_none();
-    if plain && uri.host().is_some() {
+    let spoken = matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none();
+    if spoken && uri.host().is_some() {
         Ok(uri)
     } else {
         Err(told.to_owned())
@@ -41,7 +45,12 @@ pub(super) fn url(text: &str) -> Result<Uri, String> {
 
 impl Target {
     /// `app` may be left out where there is only one.
-    pub(super) fn new(url: Option<Uri>, app: Option<AppId>, config: &Config) -> Result<Self, Failure> {
+    pub(super) fn new(
+        url: Option<Uri>,
+        ca: Option<&Path>,
+        app: Option<AppId>,
+        config: &Config,
+    ) -> Result<Self, Failure> {
         let known = || {
             let ids: Vec<String> = config.apps.keys().map(AppId::to_string).collect();
             ids.join(", ")
@@ -63,11 +72,18 @@ impl Target {
         };
         let (url, host) = match url {
             Some(url) => {
+                let (scheme, port) = match url.scheme_str() {
+                    Some("https") => ("https", 443),
+                    _ => ("http", 80),
+                };
                 let host = url.host().unwrap_or_default();
-                let host = format!("{host}:{}", url.port_u16().unwrap_or(80));
-                (format!("http://{host}{}", url.path()), host)
+                let host = format!("{host}:{}", url.port_u16().unwrap_or(port));
+                (format!("{scheme}://{host}{}", url.path()), host)
             }
-            None => (format!("http://{}/", config.listen), config.listen.to_string()),
+            None => {
+                let scheme = if config.tls.is_some() { "https" } else { "http" };
+                (format!("{scheme}://{}/", config.listen), config.listen.to_string())
+            }
         };
         let stranger = (1..).map(AppId).find(|id| !config.apps.contains_key(id));
         Ok(Self {
@@ -76,12 +92,18 @@ impl Target {
             app: *app,
             stranger: stranger.unwrap_or(AppId(0)),
             tokens: tokens.clone(),
+            roots: ca.map_or(Ok(RootCerts::WebPki), authorities)?,
         })
     }
 
     /// Without a query.
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Whose certificates are believed.
+    pub(super) fn roots(&self) -> RootCerts {
+        self.roots.clone()
     }
 
     /// Whether the app has tokens.
@@ -139,15 +161,35 @@ impl Target {
     }
 }
 
+/// The certificates in a PEM file.
+fn authorities(file: &Path) -> Result<RootCerts, Failure> {
+    let wrong = |what: String| Failure::Usage(format!("--ca {}: {what}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    let items: Result<Vec<PemItem<'_>>, _> = parse_pem(&pem).collect();
+    let items = items.map_err(|error| wrong(format!("not PEM: {error}")))?;
+    let certificates: Vec<Certificate<'_>> = items
+        .into_iter()
+        .filter_map(|item| match item {
+            PemItem::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    match certificates.is_empty() {
+        true => Err(wrong("no certificate in it".to_owned())),
+        false => Ok(RootCerts::Specific(Arc::new(certificates))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
-    fn an_address_is_plain_http_and_has_no_query() {
+    fn an_address_is_of_the_web_and_has_no_query() {
         for (text, taken) in [
             ("http://127.0.0.1:8080/", true),
             ("http://[::1]:8080", true),
             ("http://chat.example/some/path", true),
-            ("https://127.0.0.1:8080/", false),
+            ("https://127.0.0.1:8080/", true),
+            ("ftp://127.0.0.1/", false),
             ("127.0.0.1:8080", false),
             ("http://127.0.0.1:8080/?a=b", false),
             ("/", false),

@@ -19,8 +19,10 @@ mod reload;
 mod restarts;
 mod rules;
 mod simulate;
+mod slow;
 #[allow(dead_code)] // the campaign of faults uses the rest
 mod support;
+mod tls;
 mod topics;
 mod usage;
 mod verdicts;

@@ -20,29 +20,31 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
+use super::places::{Stage, Talk};
 use super::{FIRST_BYTES_WITHIN, Until};
 use crate::reply;
+use crate::tls::Whole;
 
-/// Answers what comes in on `stream`, until the caller, an answer or `until` ends it.
+/// Answers what comes in on `wire`, until the caller, an answer or what it is told ends it.
 pub(super) async fn serve(
-    stream: TcpStream,
+    wire: impl Wire,
     http: http1::Builder,
     router: TowerToHyperService<Router>,
     stopping: Arc<AtomicBool>,
-    mut until: watch::Receiver<Until>,
+    mut orders: Orders,
 ) {
-    let accepted_at = Instant::now();
-    let talk = Arc::new(Talk::default());
+    let talk = Arc::clone(&orders.talk);
     let answering = Arc::clone(&talk);
     let service = service_fn(move |request: Request<Incoming>| {
         let (talk, stopping) = (Arc::clone(&answering), Arc::clone(&stopping));
-        talk.answering.store(true, Ordering::Relaxed);
+        talk.enter(Stage::Answering);
         let answered = router.call(request);
         async move {
             let answer: Response<_> = answered.await?;
-            talk.answering.store(false, Ordering::Relaxed);
+            talk.enter(Stage::Writing);
             // Read at the last moment: an answer after the stop is the connection's last.
             Ok::<_, Infallible>(match stopping.load(Ordering::Relaxed) {
                 true => reply::closing(answer),
@@ -50,26 +52,23 @@ pub(super) async fn serve(
             })
         }
     });
-    let line = Line::new(stream, Arc::clone(&talk));
+    let ends_when_quiet = Arc::new(AtomicBool::new(false));
+    let line = Line::new(wire, talk, Arc::clone(&ends_when_quiet));
     let mut connection = pin!(http.serve_connection(TokioIo::new(line), service));
-    let quiet = async {
-        // A sender that is gone has nothing more to say, and the process ends.
-        let _ = until.wait_for(|until| *until >= Until::Quiet).await;
-        sleep_until(accepted_at + FIRST_BYTES_WITHIN).await;
-    };
-    let ended = tokio::select! {
+    let told = tokio::select! {
         biased;
-        ended = &mut connection => Some(ended),
-        () = quiet => None,
+        ended = &mut connection => Err(ended),
+        told = orders.at_least(Until::Quiet) => Ok(told),
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            talk.ends_when_quiet.store(true, Ordering::Relaxed);
+    let ended = match told {
+        Err(ended) => ended,
+        Ok(Until::Cut) => return,
+        Ok(_) => {
+            ends_when_quiet.store(true, Ordering::Relaxed);
             tokio::select! {
                 biased;
                 ended = &mut connection => ended,
-                _ = until.wait_for(|until| *until >= Until::Cut) => return,
+                _ = orders.at_least(Until::Cut) => return,
             }
         }
     };
@@ -78,64 +77,115 @@ pub(super) async fn serve(
     }
 }
 
-/// What the socket must know of the requests on it.
-#[derive(Default)]
-struct Talk {
-    /// A request has come, and its answer is not made yet.
-    answering: AtomicBool,
-    /// The connection ends as soon as nobody is owed an answer on it.
-    ends_when_quiet: AtomicBool,
+/// What a connection is told: with all of its group, or alone.
+pub(super) struct Orders {
+    group: watch::Receiver<Until>,
+    talk: Arc<Talk>,
+    /// The first bytes of a request have come by then, if one comes at once.
+    heard_by: Instant,
 }
 
-/// A socket that says "end of input" by itself when it is to end and nothing has come in that is not answered.
+impl Orders {
+    pub(super) fn new(group: watch::Receiver<Until>, talk: Arc<Talk>) -> Self {
+        Self {
+            group,
+            talk,
+            heard_by: Instant::now() + FIRST_BYTES_WITHIN,
+        }
+    }
+
+    /// From here on a first request may come.
+    pub(super) fn begins_now(&mut self) {
+        self.heard_by = Instant::now() + FIRST_BYTES_WITHIN;
+    }
+
+    /// Returns when it is told that, or more.
+    pub(super) async fn at_least(&mut self, least: Until) -> Until {
+        let (group, heard_by) = (&mut self.group, self.heard_by);
+        let of_group = async {
+            // A sender that is gone has nothing more to say, and the process ends.
+            let told = group
+                .wait_for(|until| *until >= least)
+                .await
+                .map_or(least, |until| *until);
+            if told == Until::Quiet {
+                sleep_until(heard_by).await;
+            }
+            told
+        };
+        tokio::select! {
+            told = of_group => told,
+            told = self.talk.was_told(least) => told,
+        }
+    }
+}
+
+/// What a request comes in on.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {
+    /// Whether not a byte of another request has come, as far as this machine can know.
+    fn nothing_has_come(&self) -> bool;
+}
+
+impl Wire for TcpStream {
+    /// Asks the kernel itself: what arrived a moment ago has not reached the runtime yet.
+    fn nothing_has_come(&self) -> bool {
+        let peeked = SockRef::from(self).peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl Wire for TlsStream<Whole> {
+    fn nothing_has_come(&self) -> bool {
+        let encrypted = self.get_ref().0;
+        encrypted.is_whole() && encrypted.stream().nothing_has_come()
+    }
+}
+
+/// A wire that says "end of input" by itself when it is to end and nothing has come in that is not answered.
 ///
 /// hyper's own `graceful_shutdown` closes a connection that waits for a request, also when that request lies in the
 /// kernel already or half of its head is read. An end of input it takes for what it is only where a request could
 /// begin, and that is where this gives it.
-struct Line {
-    stream: TcpStream,
+struct Line<W> {
+    wire: W,
     talk: Arc<Talk>,
+    /// The connection ends as soon as nobody is owed an answer on it.
+    ends_when_quiet: Arc<AtomicBool>,
     /// Bytes were read, and no answer was sent since.
     unanswered: bool,
     /// Something was written and is not flushed.
     written: bool,
 }
 
-impl Line {
-    fn new(stream: TcpStream, talk: Arc<Talk>) -> Self {
+impl<W: Wire> Line<W> {
+    fn new(wire: W, talk: Arc<Talk>, ends_when_quiet: Arc<AtomicBool>) -> Self {
         Self {
-            stream,
+            wire,
             talk,
+            ends_when_quiet,
             unanswered: false,
             written: false,
         }
     }
 
     fn is_over(&self) -> bool {
-        let Talk {
-            answering,
-            ends_when_quiet,
-        } = &*self.talk;
         // `unanswered` alone would not do: "100 Continue" is written in the middle of a request.
-        ends_when_quiet.load(Ordering::Relaxed)
+        self.ends_when_quiet.load(Ordering::Relaxed)
             && !self.unanswered
-            && !answering.load(Ordering::Relaxed)
-            && self.kernel_has_nothing()
-    }
-
-    /// Asks the kernel itself: what arrived a moment ago has not reached the runtime yet.
-    fn kernel_has_nothing(&self) -> bool {
-        let peeked = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
-        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            && self.talk.stage() != Stage::Answering
+            && self.wire.nothing_has_come()
     }
 }
 
-impl AsyncRead for Line {
+impl<W: Wire> AsyncRead for Line<W> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, into);
+        let polled = Pin::new(&mut self.wire).poll_read(context, into);
         if into.filled().len() > before {
             self.unanswered = true;
+            if self.talk.stage() == Stage::Silent {
+                self.talk.enter(Stage::Head);
+            }
         }
         if polled.is_pending() && self.is_over() {
             return Poll::Ready(Ok(()));
@@ -144,10 +194,10 @@ impl AsyncRead for Line {
     }
 }
 
-impl AsyncWrite for Line {
+impl<W: Wire> AsyncWrite for Line<W> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.written = true;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(&mut self.wire).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -156,23 +206,27 @@ impl AsyncWrite for Line {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.written = true;
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        Pin::new(&mut self.wire).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.wire.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.wire).poll_flush(context);
         // hyper flushes after each reading too, and here only when everything was written.
-        if std::mem::take(&mut self.written) {
+        if polled.is_ready() && std::mem::take(&mut self.written) {
             self.unanswered = false;
+            if self.talk.stage() == Stage::Writing {
+                self.talk.enter(Stage::Silent);
+            }
         }
-        Pin::new(&mut self.stream).poll_flush(context)
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.wire).poll_shutdown(context)
     }
 }
 
@@ -186,15 +240,16 @@ mod tests {
     use super::*;
 
     /// The line of a connection that is to end, and the caller's side of it.
-    async fn line() -> (Line, std::net::TcpStream) {
+    async fn line() -> (Line<TcpStream>, std::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let caller = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
         let (stream, _) = listener.accept().await.expect("the connection");
-        (Line::new(stream, Arc::default()), caller)
+        let talk = Arc::new(Talk::new(Instant::now()));
+        (Line::new(stream, talk, Arc::default()), caller)
     }
 
     /// How many bytes there are, without a wait; 0 is the end.
-    async fn read(line: &mut Line) -> Poll<usize> {
+    async fn read(line: &mut Line<TcpStream>) -> Poll<usize> {
         poll_fn(|context| {
             let mut bytes = [0; 16];
             let mut into = ReadBuf::new(&mut bytes);
@@ -204,7 +259,7 @@ mod tests {
         .await
     }
 
-    async fn write(line: &mut Line, bytes: &[u8]) {
+    async fn write(line: &mut Line<TcpStream>, bytes: &[u8]) {
         let written = poll_fn(|context| Pin::new(&mut *line).poll_write(context, bytes)).await;
         assert_eq!(written.expect("written"), bytes.len());
         let flushed = poll_fn(|context| Pin::new(&mut *line).poll_flush(context)).await;
@@ -216,14 +271,14 @@ mod tests {
         let (mut line, mut caller) = line().await;
         assert_eq!(read(&mut line).await, Poll::Pending, "nothing has come");
         caller.write_all(b"POST").expect("written");
-        line.talk.ends_when_quiet.store(true, Ordering::Relaxed);
+        line.ends_when_quiet.store(true, Ordering::Relaxed);
         // This is the only thread, and it has not asked for events since.
         assert_eq!(
             read(&mut line).await,
             Poll::Pending,
             "neither an end nor, yet, the bytes"
         );
-        line.stream.readable().await.expect("readable");
+        line.wire.readable().await.expect("readable");
         assert_eq!(read(&mut line).await, Poll::Ready(4));
         assert_eq!(read(&mut line).await, Poll::Pending, "half a head is no end");
     }
@@ -231,14 +286,14 @@ mod tests {
     #[tokio::test]
     async fn a_line_ends_only_when_nobody_is_owed_an_answer() {
         let (mut line, mut caller) = line().await;
-        line.talk.ends_when_quiet.store(true, Ordering::Relaxed);
+        line.ends_when_quiet.store(true, Ordering::Relaxed);
         caller.write_all(b"POST").expect("written");
-        line.stream.readable().await.expect("readable");
+        line.wire.readable().await.expect("readable");
         assert_eq!(read(&mut line).await, Poll::Ready(4));
-        line.talk.answering.store(true, Ordering::Relaxed);
+        line.talk.enter(Stage::Answering);
         write(&mut line, b"HTTP/1.1 100 Continue\r\n\r\n").await;
         assert_eq!(read(&mut line).await, Poll::Pending, "the body is still to come");
-        line.talk.answering.store(false, Ordering::Relaxed);
+        line.talk.enter(Stage::Writing);
         assert_eq!(read(&mut line).await, Poll::Ready(0));
     }
 }

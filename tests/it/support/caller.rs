@@ -139,7 +139,7 @@ impl Answer {
         self.refusal().0
     }
 
-    fn read(connection: &mut impl BufRead, has_body: bool) -> io::Result<Self> {
+    pub(super) fn read(connection: &mut impl BufRead, has_body: bool) -> io::Result<Self> {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();

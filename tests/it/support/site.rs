@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use portcullis_schema::Uuid;
 use serde_json::Value;
 
-use super::{APP, Caller, Ended, Folder, Kafka, Portcullis, Process, TOKEN, free_address};
+use super::{APP, Authority, Caller, Ended, Folder, Kafka, Portcullis, Process, TOKEN, free_address};
 
 /// Everything that one test needs to play the whole: a Kafka, a configuration, and the processes that it starts.
 pub(crate) struct Site {
@@ -38,6 +38,19 @@ impl Site {
         }
     }
 
+    /// With a certificate for its receiver.
+    pub(crate) fn encrypted(self, authority: &Authority) -> Self {
+        let (certificate, key) = authority.certificate();
+        self.folder.write("cert.pem", &certificate);
+        self.folder.write("key.pem", &key);
+        let path = self.folder.path().join("portcullis.toml");
+        let own = std::fs::read_to_string(path).expect("the configuration");
+        let section = "[receiver]\ntls = { certificate = \"cert.pem\", key = \"key.pem\" }\n";
+        self.folder
+            .write("portcullis.toml", &own.replace("[receiver]\n", section));
+        self
+    }
+
     /// The rules of its workers.
     pub(crate) fn rules(self, rules: &str) -> Self {
         self.folder.write("rules.toml", rules);
@@ -69,6 +82,11 @@ impl Site {
     pub(crate) fn worker(&self, instance: &str) -> Process {
         let named = [("PORTCULLIS__WORKER__INSTANCE", instance)];
         self.start("worker", "WORKER", &named, |process| process)
+    }
+
+    /// Where its receiver is called.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.listen
     }
 
     /// A connection to its receiver.

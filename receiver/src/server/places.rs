@@ -1,0 +1,352 @@
+//! Who holds a connection, what happens on it, and who must leave.
+//!
+//! Places are few ([`super::Server`]'s `connections_max`), and a caller that holds one without calling keeps Chat out. So
+//! nobody is waited for longer than it can make sense: a head has [`HEAD_MAX`] from its first byte, an answer
+//! [`TAKEN_WITHIN`] to be read. Silent connections are welcome for long, since Chat keeps its own; but when no place is left,
+//! those leave that are silent, or in the middle of a head that Chat would not wait for, the longest: as in a drain, never
+//! one that a request has come in on.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::sync::Notify;
+use tokio::time::{Instant, interval};
+use tracing::{info, warn};
+
+use super::{HEAD_TIMEOUT, Until};
+
+/// Chat waits 2 s for the whole of a callback: whose head takes longer is answered for nobody.
+const CHAT_WAITS: Duration = Duration::from_secs(2);
+/// A line or a machine that is that slow is a trickle on purpose.
+const HEAD_MAX: Duration = Duration::from_secs(10);
+/// An answer of 60 bytes fits into the kernel's buffer at once. Only who sends without ever reading gets here.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is looked who must leave: a walk over 10,000 places takes some 0.1 ms.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// When no place is left, this share of all leaves at once, so that a rush of newcomers does not look for each.
+const LEAVING_SHARE: usize = 64;
+/// Below this share of the places, in tenths, the rush is over.
+const CALM_TENTHS: usize = 9;
+
+/// What happens on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Stage {
+    /// Nothing has come that is not answered.
+    Silent,
+    /// A part of a head has come.
+    Head,
+    /// A request has come, and its answer is not made yet.
+    Answering,
+    /// An answer is on its way out.
+    Writing,
+}
+
+/// One connection, as others see it.
+#[derive(Debug)]
+pub(super) struct Talk {
+    epoch: Instant,
+    /// The stage in the lowest two bits, above it the milliseconds since `epoch` at which it began.
+    stage: AtomicU64,
+    /// Requests that are being answered at once, of a connection that can carry several.
+    under_way: AtomicUsize,
+    /// An [`Until`].
+    told: AtomicU8,
+    news: Notify,
+}
+
+/// Why a connection was ended by the receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    SlowHead,
+    SlowReader,
+    Silent,
+    Room,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    reason: &'static str,
+}
+
+/// All of them.
+pub(super) struct Places {
+    max: usize,
+    epoch: Instant,
+    taken: Mutex<Taken>,
+    open: Gauge,
+    ended: Family<Ended, Counter>,
+}
+
+#[derive(Default)]
+struct Taken {
+    talks: HashMap<u64, Arc<Talk>>,
+    next: u64,
+    crowded: bool,
+}
+
+/// A place in use; given back when it is dropped.
+pub(super) struct Place {
+    places: Arc<Places>,
+    number: u64,
+    pub(super) talk: Arc<Talk>,
+}
+
+impl Talk {
+    pub(super) fn new(epoch: Instant) -> Self {
+        let talk = Self {
+            epoch,
+            stage: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
+            told: AtomicU8::new(Until::Ended as u8),
+            news: Notify::new(),
+        };
+        talk.enter(Stage::Silent);
+        talk
+    }
+
+    pub(super) fn enter(&self, stage: Stage) {
+        self.enter_at(stage, Instant::now());
+    }
+
+    fn enter_at(&self, stage: Stage, now: Instant) {
+        let millis = now.saturating_duration_since(self.epoch).as_millis() as u64; // no process lives 500 million years
+        self.stage.store(millis << 2 | stage as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.stage_and_age(self.epoch).0
+    }
+
+    /// The stage, and for how long it has lasted at `now`.
+    fn stage_and_age(&self, now: Instant) -> (Stage, Duration) {
+        let packed = self.stage.load(Ordering::Relaxed);
+        let stage = match packed & 3 {
+            0 => Stage::Silent,
+            1 => Stage::Head,
+            2 => Stage::Answering,
+            _ => Stage::Writing,
+        };
+        let began = self.epoch + Duration::from_millis(packed >> 2);
+        (stage, now.saturating_duration_since(began))
+    }
+
+    /// One more of several requests at once is being answered.
+    pub(super) fn one_more(&self) {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.enter(Stage::Answering);
+    }
+
+    /// One less is.
+    pub(super) fn one_less(&self) {
+        if self.under_way.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.enter(Stage::Silent);
+        }
+    }
+
+    pub(super) fn tell(&self, until: Until) {
+        self.told.fetch_max(until as u8, Ordering::Relaxed);
+        self.news.notify_one();
+    }
+
+    /// Returns when it was told that, or more.
+    pub(super) async fn was_told(&self, at_least: Until) -> Until {
+        loop {
+            let told = self.told();
+            if told >= at_least {
+                return told;
+            }
+            self.news.notified().await;
+        }
+    }
+
+    fn told(&self) -> Until {
+        let each = [Until::Ended, Until::Answered, Until::Quiet, Until::Cut];
+        each[usize::from(self.told.load(Ordering::Relaxed)).min(each.len() - 1)]
+    }
+
+    /// Why it must leave, if it must.
+    fn overdue(&self, now: Instant) -> Option<(Reason, Until)> {
+        match self.stage_and_age(now) {
+            (Stage::Head, age) if age > HEAD_MAX => Some((Reason::SlowHead, Until::Cut)),
+            (Stage::Writing, age) if age > TAKEN_WITHIN => Some((Reason::SlowReader, Until::Cut)),
+            (Stage::Silent, age) if age > HEAD_TIMEOUT => Some((Reason::Silent, Until::Quiet)),
+            // A request has a deadline of its own.
+            (Stage::Head | Stage::Writing | Stage::Silent | Stage::Answering, _) => None,
+        }
+    }
+}
+
+impl Reason {
+    fn name(self) -> &'static str {
+        match self {
+            Self::SlowHead => "slow_head",
+            Self::SlowReader => "slow_reader",
+            Self::Silent => "silent",
+            Self::Room => "room",
+        }
+    }
+}
+
+impl Places {
+    pub(super) fn new(max: usize, registry: &mut Registry) -> Arc<Self> {
+        let places = Self {
+            max,
+            epoch: Instant::now(),
+            taken: Mutex::default(),
+            open: Gauge::default(),
+            ended: Family::default(),
+        };
+        registry.register("receiver_connections", "Connections that are open", places.open.clone());
+        registry.register(
+            "receiver_connections_ended",
+            "Connections that the receiver ended, by why: a slow head, an answer that nobody reads, silence, or no place for another one",
+            places.ended.clone(),
+        );
+        Arc::new(places)
+    }
+
+    pub(super) fn take(self: &Arc<Self>) -> Place {
+        let talk = Arc::new(Talk::new(self.epoch));
+        let mut taken = self.lock();
+        let number = taken.next;
+        taken.next += 1;
+        taken.talks.insert(number, Arc::clone(&talk));
+        drop(taken);
+        self.open.inc();
+        Place {
+            places: Arc::clone(self),
+            number,
+            talk,
+        }
+    }
+
+    /// Looks again and again who is overdue.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut ticks = interval(LOOK_EVERY);
+        loop {
+            ticks.tick().await;
+            self.end_overdue(Instant::now());
+        }
+    }
+
+    fn end_overdue(&self, now: Instant) {
+        let mut taken = self.lock();
+        for talk in taken.talks.values() {
+            if let Some((reason, until)) = talk.overdue(now)
+                && talk.told() < until
+            {
+                self.end(talk, reason, until);
+            }
+        }
+        if taken.crowded && taken.talks.len() <= self.max * CALM_TENTHS / 10 {
+            taken.crowded = false;
+            info!(open = taken.talks.len(), "there is room for connections again");
+        }
+    }
+
+    /// Has those leave that are silent the longest.
+    pub(super) fn make_room(&self) {
+        let now = Instant::now();
+        let mut taken = self.lock();
+        if !std::mem::replace(&mut taken.crowded, true) {
+            warn!(
+                connections_max = self.max,
+                "no place is left for another connection, those that are silent the longest are ended: raise receiver.connections_max if Chat needs more"
+            );
+        }
+        let mut useless: Vec<_> = taken
+            .talks
+            .values()
+            .filter(|talk| talk.told() == Until::Ended)
+            .filter_map(|talk| match talk.stage_and_age(now) {
+                (Stage::Silent, age) => Some((age, Until::Quiet, talk)),
+                (Stage::Head, age) if age > CHAT_WAITS => Some((age, Until::Cut, talk)),
+                (Stage::Head | Stage::Answering | Stage::Writing, _) => None,
+            })
+            .collect();
+        let leaving = (self.max / LEAVING_SHARE).max(1).min(useless.len());
+        if leaving == 0 {
+            return;
+        }
+        useless.select_nth_unstable_by(leaving - 1, |(age, ..), (other, ..)| other.cmp(age));
+        for (_, until, talk) in &useless[..leaving] {
+            self.end(talk, Reason::Room, *until);
+        }
+    }
+
+    fn end(&self, talk: &Talk, reason: Reason, until: Until) {
+        talk.tell(until);
+        self.ended.get_or_create(&Ended { reason: reason.name() }).inc();
+    }
+
+    /// Nothing in it is ever half changed.
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().talks.remove(&self.number);
+        self.places.open.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(max: usize) -> Arc<Places> {
+        Places::new(max, &mut Registry::default())
+    }
+
+    fn told(places: &[Place]) -> Vec<Until> {
+        places.iter().map(|place| place.talk.told()).collect()
+    }
+
+    #[test]
+    fn only_who_dawdles_is_ended() {
+        let places = places(10);
+        let taken: Vec<Place> = (0..4).map(|_| places.take()).collect();
+        let stages = [Stage::Silent, Stage::Head, Stage::Answering, Stage::Writing];
+        let began = Instant::now();
+        for (place, stage) in taken.iter().zip(stages) {
+            place.talk.enter_at(stage, began);
+        }
+        places.end_overdue(began + HEAD_MAX - LOOK_EVERY);
+        assert_eq!(told(&taken), [Until::Ended; 4]);
+        places.end_overdue(began + HEAD_MAX + LOOK_EVERY);
+        assert_eq!(told(&taken), [Until::Ended, Until::Cut, Until::Ended, Until::Cut]);
+        places.end_overdue(began + HEAD_TIMEOUT + LOOK_EVERY);
+        assert_eq!(told(&taken), [Until::Quiet, Until::Cut, Until::Ended, Until::Cut]);
+    }
+
+    #[test]
+    fn room_is_made_by_those_who_are_silent_the_longest() {
+        let places = places(4);
+        let began = Instant::now();
+        let taken: Vec<Place> = (0..4).map(|_| places.take()).collect();
+        let later = |seconds| began + Duration::from_secs(seconds);
+        taken[0].talk.enter_at(Stage::Answering, later(0));
+        taken[1].talk.enter_at(Stage::Silent, later(3));
+        taken[2].talk.enter_at(Stage::Silent, later(1));
+        taken[3].talk.enter_at(Stage::Silent, later(2));
+        places.make_room();
+        assert_eq!(told(&taken), [Until::Ended, Until::Ended, Until::Quiet, Until::Ended]);
+        places.make_room();
+        assert_eq!(told(&taken), [Until::Ended, Until::Ended, Until::Quiet, Until::Quiet]);
+        places.make_room();
+        places.make_room();
+        assert_eq!(told(&taken)[0], Until::Ended, "nobody who is being answered");
+        drop(taken);
+        assert_eq!(places.open.get(), 0);
+    }
+}

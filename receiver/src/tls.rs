@@ -1,0 +1,18 @@
+//! TLS: which certificate is shown, for how long it holds, and how it is replaced while connections live.
+//!
+//! Chat checks the certificate; with one that is over, its calls fail and every operation passes. So a certificate is
+//! looked at when the configuration is read, its end is a metric, and the last two weeks are said aloud.
+//!
+//! A renewed pair of files is noticed as any change of the configuration is, because what they hold is a part of it.
+//! Handshakes from then on are made with the new certificate; connections go on. Files that do not belong together, as in
+//! the moment between the writing of the two, are refused, and the running pair stays.
+
+mod expiry;
+mod files;
+mod handshake;
+mod records;
+
+pub(crate) use expiry::Expiry;
+pub use files::Certificate;
+pub(crate) use handshake::{Handshakes, Spoken};
+pub(crate) use records::Whole;

@@ -1,0 +1,105 @@
+//! Callers that hold connections without calling: nobody else notices.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::support::{Callback, Kafka, PATIENCE, Site, wait_until};
+
+/// What Chat waits for.
+const CHAT_WAITS: Duration = Duration::from_secs(2);
+
+fn topic(name: &str) -> Callback {
+    Callback::topic("leckie", name)
+}
+
+#[test]
+fn a_thousand_idle_and_two_hundred_dribbling_connections_change_nothing_for_the_others() {
+    let site = Site::at(Kafka::start());
+    let receiver = site.receiver().ready();
+    let connect = || TcpStream::connect(site.listen()).expect("a connection");
+    let idle: Vec<TcpStream> = (0..1_000).map(|_| connect()).collect();
+    let request = topic("dribbled").request();
+    let body_begins = request.len() - topic("dribbled").body().len();
+    // Half of them have sent their head, and are to dribble their body.
+    let mut dribbling: Vec<TcpStream> = (0..200).map(|_| connect()).collect();
+    for (number, stream) in dribbling.iter_mut().enumerate() {
+        let begun = if number % 2 == 0 { 20 } else { body_begins };
+        stream.write_all(&request[..begun]).expect("written");
+    }
+    let mut caller = site.caller();
+    for (round, byte) in request[body_begins..].iter().take(20).enumerate() {
+        for stream in dribbling.iter_mut().skip(1).step_by(2) {
+            // Those whose deadline is over were answered and are closed.
+            let _ = stream.write_all(&[*byte]);
+        }
+        for number in 0..20 {
+            let began = Instant::now();
+            assert_eq!(caller.post(&topic(&format!("{round} {number}"))).code(), 0);
+            assert!(began.elapsed() < CHAT_WAITS, "an answer came after {:?}", began.elapsed());
+        }
+    }
+    for stream in dribbling.iter_mut().skip(1).step_by(2) {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut answer = Vec::new();
+        // A byte that came behind the answer may reset the connection, the answer was there before.
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
+        assert!(answer.ends_with("\"ErrorCode\":0}"), "{answer:?}");
+    }
+    // The others never end their heads.
+    wait_until("slow heads are ended", PATIENCE, || {
+        receiver.metric("receiver_connections_ended_total{reason=\"slow_head\"}") == 100.0
+    });
+    assert_eq!(receiver.metric("receiver_connections"), 1_001.0);
+    assert_eq!(caller.post(&topic("on the connection it had")).code(), 0);
+    drop(idle);
+    wait_until("they are gone", PATIENCE, || receiver.metric("receiver_connections") == 1.0);
+    receiver.stop();
+}
+
+#[test]
+fn a_full_house_makes_room_for_who_calls_and_never_ends_who_is_answered() {
+    let site = Site::at(Kafka::start());
+    let receiver = site.receiver_with(&[("PORTCULLIS__RECEIVER__CONNECTIONS_MAX", "20")]).ready();
+    let mut kept = site.caller();
+    assert_eq!(kept.post(&topic("first")).code(), 0);
+    let mut idle: Vec<TcpStream> = Vec::new();
+    for number in 0..100 {
+        idle.push(TcpStream::connect(site.listen()).expect("a connection"));
+        // In use, so it is never the one that is silent the longest.
+        assert_eq!(kept.post(&topic(&format!("kept {number}"))).code(), 0);
+        let mut fresh = site.caller();
+        assert_eq!(fresh.post(&topic(&format!("fresh {number}"))).code(), 0);
+    }
+    assert!(receiver.metric("receiver_connections_ended_total{reason=\"room\"}") >= 80.0);
+    assert!(receiver.metric("receiver_connections") <= 21.0, "one more may wait for its place");
+    let said = |words: &str| receiver.log().matches(words).count();
+    assert_eq!(said("no place is left for another connection"), 1, "said once, not for each");
+    drop(idle);
+    wait_until("it is said to be over", PATIENCE, || said("there is room for connections again") == 1);
+    receiver.stop();
+}
+
+#[test]
+fn who_sends_without_reading_is_cut_and_everybody_else_is_answered() {
+    let site = Site::at(Kafka::start());
+    let receiver = site.receiver().ready();
+    let mut deaf = TcpStream::connect(site.listen()).expect("a connection");
+    let request = topic("said to the deaf").request();
+    let over = Instant::now() + 3 * PATIENCE;
+    deaf.set_write_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+    let mut caller = site.caller();
+    while receiver.metric("receiver_connections_ended_total{reason=\"slow_reader\"}") == 0.0 {
+        assert!(Instant::now() < over, "it is cut");
+        // Blocks when both sides of the connection are full.
+        for _ in 0..200 {
+            if deaf.write_all(&request).is_err() {
+                break;
+            }
+        }
+        assert_eq!(caller.post(&topic("heard")).code(), 0);
+    }
+    receiver.stop();
+}
