@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use crate::support::{Callback, Kafka, PATIENCE, Site, wait_until};
 
 /// What Chat waits for.
@@ -36,7 +38,11 @@ fn a_thousand_idle_and_two_hundred_dribbling_connections_change_nothing_for_the_
         for number in 0..20 {
             let began = Instant::now();
             assert_eq!(caller.post(&topic(&format!("{round} {number}"))).code(), 0);
-            assert!(began.elapsed() < CHAT_WAITS, "an answer came after {:?}", began.elapsed());
+            assert!(
+                began.elapsed() < CHAT_WAITS,
+                "an answer came after {:?}",
+                began.elapsed()
+            );
         }
     }
     for stream in dribbling.iter_mut().skip(1).step_by(2) {
@@ -52,17 +58,21 @@ fn a_thousand_idle_and_two_hundred_dribbling_connections_change_nothing_for_the_
     wait_until("slow heads are ended", PATIENCE, || {
         receiver.metric("receiver_connections_ended_total{reason=\"slow_head\"}") == 100.0
     });
-    assert_eq!(receiver.metric("receiver_connections"), 1_001.0);
+    assert_eq!(receiver.metric("receiver_connections "), 1_001.0);
     assert_eq!(caller.post(&topic("on the connection it had")).code(), 0);
     drop(idle);
-    wait_until("they are gone", PATIENCE, || receiver.metric("receiver_connections") == 1.0);
+    wait_until("they are gone", PATIENCE, || {
+        receiver.metric("receiver_connections ") == 1.0
+    });
     receiver.stop();
 }
 
 #[test]
 fn a_full_house_makes_room_for_who_calls_and_never_ends_who_is_answered() {
     let site = Site::at(Kafka::start());
-    let receiver = site.receiver_with(&[("PORTCULLIS__RECEIVER__CONNECTIONS_MAX", "20")]).ready();
+    let receiver = site
+        .receiver_with(&[("PORTCULLIS__RECEIVER__CONNECTIONS_MAX", "20")])
+        .ready();
     let mut kept = site.caller();
     assert_eq!(kept.post(&topic("first")).code(), 0);
     let mut idle: Vec<TcpStream> = Vec::new();
@@ -74,11 +84,20 @@ fn a_full_house_makes_room_for_who_calls_and_never_ends_who_is_answered() {
         assert_eq!(fresh.post(&topic(&format!("fresh {number}"))).code(), 0);
     }
     assert!(receiver.metric("receiver_connections_ended_total{reason=\"room\"}") >= 80.0);
-    assert!(receiver.metric("receiver_connections") <= 21.0, "one more may wait for its place");
+    assert!(
+        receiver.metric("receiver_connections ") <= 21.0,
+        "one more may wait for its place"
+    );
     let said = |words: &str| receiver.log().matches(words).count();
-    assert_eq!(said("no place is left for another connection"), 1, "said once, not for each");
+    assert_eq!(
+        said("no place is left for another connection"),
+        1,
+        "said once, not for each"
+    );
     drop(idle);
-    wait_until("it is said to be over", PATIENCE, || said("there is room for connections again") == 1);
+    wait_until("it is said to be over", PATIENCE, || {
+        said("there is room for connections again") == 1
+    });
     receiver.stop();
 }
 
@@ -86,18 +105,29 @@ fn a_full_house_makes_room_for_who_calls_and_never_ends_who_is_answered() {
 fn who_sends_without_reading_is_cut_and_everybody_else_is_answered() {
     let site = Site::at(Kafka::start());
     let receiver = site.receiver().ready();
-    let mut deaf = TcpStream::connect(site.listen()).expect("a connection");
-    let request = topic("said to the deaf").request();
-    let over = Instant::now() + 3 * PATIENCE;
-    deaf.set_write_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+    // Long answers fill the buffers of both sides sooner.
+    site.moderate(
+        "deny",
+        &["--operator", "deaf", "--code", "10150", "--text", &"no ".repeat(300)],
+    );
+    let to_deaf = Callback::topic("deaf", "x");
     let mut caller = site.caller();
+    wait_until("the verdict is in force", PATIENCE, || {
+        caller.post(&to_deaf).code() == 10_150
+    });
+    let deaf = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    deaf.set_recv_buffer_size(4 << 10).expect("a small buffer");
+    deaf.connect(&site.listen().into()).expect("a connection");
+    let mut deaf = TcpStream::from(deaf);
+    deaf.set_write_timeout(Some(Duration::from_millis(100)))
+        .expect("a timeout");
+    let over = Instant::now() + 3 * PATIENCE;
+    let mut full = false;
     while receiver.metric("receiver_connections_ended_total{reason=\"slow_reader\"}") == 0.0 {
         assert!(Instant::now() < over, "it is cut");
-        // Blocks when both sides of the connection are full.
+        // Not written any more when both sides are full: half a request would be its last.
         for _ in 0..200 {
-            if deaf.write_all(&request).is_err() {
-                break;
-            }
+            full = full || deaf.write_all(&to_deaf.request()).is_err();
         }
         assert_eq!(caller.post(&topic("heard")).code(), 0);
     }
