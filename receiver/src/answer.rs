@@ -22,6 +22,7 @@ use crate::journal::{Journal, State as JournalState};
 use crate::loss::Loss;
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
+use crate::overload::Overload;
 use crate::received::{self, End, Received};
 use crate::record::{self, Boot, Unnumbered};
 use crate::recording::Recording;
@@ -40,6 +41,7 @@ pub(crate) struct Answering {
     pub(crate) metrics: Metrics,
     pub(crate) forged_budget: Budget,
     pub(crate) authenticity: Authenticity,
+    pub(crate) overload: Overload,
 }
 
 /// What one callback led to, before it is kept.
@@ -68,13 +70,16 @@ pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) 
     let judged = app.judge(caller, query, received, received_at);
     if let Some(entry) = judged.entry {
         let recording = app.record(entry);
-        // A full or broken journal is not waited for: the record stays in its queue, or is counted as lost. Otherwise
-        // the answer goes first only past its deadline, and the record follows.
+        // A full or broken journal is not waited for: the record stays in its queue, or is counted as lost; nor is any
+        // when there is no time to wait in. Otherwise the answer goes first only past its deadline, and the record follows.
         if judged.rung < Rung::JournalFull {
             let _late = timeout_at(deadline, recording.written()).await;
         }
     }
     app.metrics.answered(&command, judged.outcome, began.elapsed());
+    if judged.rung == Rung::Overloaded {
+        app.overload.answered();
+    }
     if closing {
         reply::closing(judged.reply)
     } else {
@@ -130,10 +135,13 @@ impl Answering {
             query,
             callback::Body::parse(received.bytes, self.body_bytes_max),
         );
-        let decision = self.decisions.decide(&question(&callback, end), received_at);
-        let outcome = outcome(&callback, end, &decision);
-        let reply = reply::to_decision(callback.command(), &callback.items, &decision);
         let rung = self.rung();
+        let decision = match rung {
+            Rung::Overloaded => self.decisions.fall_back(callback.command()),
+            _ => self.decisions.decide(&question(&callback, end), received_at),
+        };
+        let outcome = outcome(&callback, end, rung, &decision);
+        let reply = reply::to_decision(callback.command(), &callback.items, &decision);
         let record = self.boot.record(callback, &decision, outcome, rung, received_at);
         Judged {
             reply,
@@ -182,14 +190,22 @@ impl Answering {
         self.metrics.lost(reason);
     }
 
+    /// The highest one where several hold.
     fn rung(&self) -> Rung {
-        let rung = match self.journal.state() {
+        if self.overload.is_now() {
+            return Rung::Overloaded;
+        }
+        match self.journal.state() {
             JournalState::Normal => Rung::Normal,
             JournalState::Slow => Rung::JournalSlow,
             JournalState::Full | JournalState::Broken => Rung::JournalFull,
-        };
-        self.metrics.rung(rung);
-        rung
+        }
+    }
+
+    /// Watches the rung, also while nobody calls. Never returns.
+    pub(crate) async fn watch_rung(&self, reply_deadline: Duration) {
+        let looked = || self.metrics.rung(self.rung());
+        self.overload.watch(reply_deadline, looked).await;
     }
 }
 
@@ -206,11 +222,12 @@ fn question(callback: &Callback, end: End) -> Question<'_> {
 }
 
 /// What hinders a normal answer is told before what was answered.
-fn outcome(callback: &Callback, end: End, decision: &Decision) -> Outcome {
+fn outcome(callback: &Callback, end: End, rung: Rung, decision: &Decision) -> Outcome {
     match end {
         End::TooLarge { .. } => Outcome::TooLarge,
         End::Stalled => Outcome::Stalled,
         End::Whole if !callback.body.is_json() => Outcome::Unreadable,
+        End::Whole if rung == Rung::Overloaded => Outcome::Overloaded,
         End::Whole if decision.effect != Effect::Allow || !decision.refused.is_empty() => Outcome::Denied,
         End::Whole if decision.by == DecidedBy::Fallback => Outcome::Fallback,
         End::Whole => Outcome::Allowed,

@@ -7,6 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use portcullis_schema::{Readiness, Timestamp, Uuid};
 use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::answer::Answering;
@@ -20,6 +21,7 @@ use crate::journal::{self, Journal, OpenError};
 use crate::ledger::{Former, Ledger, Speaker};
 use crate::loss::Losses;
 use crate::metrics::Metrics;
+use crate::overload::Overload;
 use crate::publisher::{Publisher, PublisherMetrics};
 use crate::record::Boot;
 use crate::server::Server;
@@ -43,6 +45,8 @@ pub struct Receiver {
     readiness: Readiness,
     boot: Uuid,
     answering: Arc<Answering>,
+    /// Of the rung.
+    watching: JoinHandle<()>,
     tls: Option<(Handshakes, Expiry)>,
     /// As it started; what can be reloaded stands in `answering`.
     config: Config,
@@ -136,7 +140,10 @@ impl Receiver {
             metrics,
             forged_budget: Budget::new(FORGED_PER_SECOND, FORGED_BURST, Instant::now()),
             authenticity: Authenticity::new(registry),
+            overload: Overload::default(),
         });
+        let (watched, deadline) = (Arc::clone(&answering), config.reply_deadline);
+        let watching = tokio::spawn(async move { watched.watch_rung(deadline).await });
         let tls = start_tls(&config, registry)?;
         let handshakes = tls.as_ref().map(|(handshakes, _)| handshakes.clone());
         let server = Server::start(
@@ -159,6 +166,7 @@ impl Receiver {
             readiness,
             boot: boot.id(),
             answering,
+            watching,
             tls,
             config,
         })
@@ -221,6 +229,7 @@ impl Receiver {
     pub async fn drain(self, drain: Drain) -> Remaining {
         self.readiness.unset("accepting", "the receiver is stopping");
         self.server.drain(drain).await;
+        self.watching.abort();
         self.ledger.stop();
         self.instance.stop();
         let rest = move || {

@@ -35,6 +35,7 @@ mod ledger;
 pub mod loss;
 mod metrics;
 pub mod outcome;
+mod overload;
 pub mod publisher;
 mod received;
 mod record;

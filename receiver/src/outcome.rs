@@ -15,6 +15,8 @@ pub enum Outcome {
     TooLarge,
     /// The body did not end before the deadline; answered by what the query tells.
     Stalled,
+    /// The machine is overloaded: the configured fallback was answered without a look-up.
+    Overloaded,
     /// Answering failed inside; answered so that Chat goes on.
     Panicked,
     /// Not from Chat: 403.
@@ -23,13 +25,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Allowed,
         Self::Denied,
         Self::Fallback,
         Self::Unreadable,
         Self::TooLarge,
         Self::Stalled,
+        Self::Overloaded,
         Self::Panicked,
         Self::Forged,
     ];
@@ -43,6 +46,7 @@ impl Outcome {
             Self::Unreadable => "unreadable",
             Self::TooLarge => "too_large",
             Self::Stalled => "stalled",
+            Self::Overloaded => "overloaded",
             Self::Panicked => "panicked",
             Self::Forged => "forged",
         }
@@ -52,7 +56,9 @@ impl Outcome {
     pub fn rejection(self) -> Option<&'static str> {
         match self {
             Self::Allowed | Self::Denied | Self::Fallback => None,
-            Self::Unreadable | Self::TooLarge | Self::Stalled | Self::Panicked | Self::Forged => Some(self.name()),
+            Self::Unreadable | Self::TooLarge | Self::Stalled | Self::Overloaded | Self::Panicked | Self::Forged => {
+                Some(self.name())
+            }
         }
     }
 }

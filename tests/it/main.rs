@@ -7,6 +7,7 @@ mod commands;
 mod configuration;
 mod crash;
 mod disk;
+mod ladder;
 mod ledger;
 mod local;
 mod malformed;
