@@ -282,7 +282,8 @@ impl FallbackReply {
     /// With `codes`, the one that is refused with must be among them; each command carries the default's as it can.
     fn read(section: &mut Section, name: &str, place: Place, codes: Option<Codes>) -> Option<Self> {
         if section.is_string(name) {
-            return section.choice(name, &[("allow", Self::Allow)]);
+            const FORM: &str = "\"allow\" or { deny = CODE, text = \"...\" }";
+            return section.parsed(name, FORM, |text| (text == "allow").then_some(Self::Allow));
         }
         let mut reply = section.section(name);
         let text = reply.string("text", "");

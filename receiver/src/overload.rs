@@ -129,6 +129,7 @@ mod tests {
         let mut load = Load::new(DEADLINE);
         let mut observe =
             |delay: Duration, times: u32| -> Vec<bool> { (0..times).filter_map(|_| load.observe(delay)).collect() };
+        let nothing: Vec<bool> = Vec::new();
         assert_eq!(observe(LATE, LATE_IN_A_ROW - 1), nothing);
         assert_eq!(observe(BETWEEN, 1), nothing);
         assert_eq!(observe(LATE, LATE_IN_A_ROW - 1), nothing);
