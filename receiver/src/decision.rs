@@ -1,16 +1,16 @@
 //! Yes or no for a callback, now: memory only, no I/O, no clock, no wait.
 //!
-//! Verdicts are kept by subject in a moka cache ([`store`]), compact ([`held`]); terms, which must match inside a name,
-//! are an automaton beside it ([`terms`]). One writer ([`Keeper`], owned by the verdict reader) puts verdicts in; any
-//! number of callers decide.
+//! Verdicts are kept by subject ([`store`]), compact ([`held`]); terms, which must match inside a name, are an automaton
+//! beside it ([`terms`]). One writer ([`Keeper`], owned by the verdict reader) puts verdicts in; any number of callers
+//! decide, and never wait for it: neither while the memory grows, nor while many verdicts end or come at once.
 //!
 //! Some callbacks are about others beside their operator: who is invited, who is to subscribe, each friend. When nothing
 //! decides about the whole, each of them is decided about by itself: members and subscribers by verdicts about them as
 //! operators, since they would take part; friends by what is said to them, since they do nothing.
 //!
-//! Why moka is set up as it is: its default policy refuses new entries when the cache is full and warm, and its expiry
-//! runs inline on an unlucky caller (500,000 entries that expire together stalled one look-up for 1.4 s). So: LRU, no
-//! expiry of its own; the deadline stands in the value and is checked on read, and the keeper sweeps within a budget.
+//! Memory: a verdict of a rule about an operator takes some [`BYTES_EACH`] bytes in all; what a verdict says beside its
+//! subject is kept once for all that say the same. [`BYTES_MOST`] is what one with the longest subject and a text of its own
+//! takes. When a verdict ends is looked at when it is read; forgetting it is the keeper's work, within a budget.
 
 mod held;
 mod keeper;
@@ -21,16 +21,16 @@ mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use portcullis_schema::{
-    AppId, Command, DecidedBy, Effect, RecordedDecision, Refusal, Shape, SubjectKind, Timestamp, Uuid, text,
+    AppId, Command, DecidedBy, Effect, RecordedDecision, Refusal, Shape, Subject, SubjectKind, Timestamp, Uuid, text,
 };
 
+pub(crate) use held::{Held, Ruling};
 pub use keeper::{Keeper, Kept};
 
-use held::Held;
 use store::Store;
 use terms::Terms;
 
@@ -40,12 +40,21 @@ use crate::config::{Fallback, FallbackReply};
 /// More of them are not looked up within a millisecond; Chat's own calls add at most 500 at a time.
 const ITEMS_JUDGED_MAX: usize = 1_000;
 
+/// What a verdict takes of memory as rules give them, in bytes; measured by `benches/decisions.rs`.
+pub(crate) const BYTES_EACH: u64 = 240;
+/// What it takes at the most: a subject of [`Subject::BYTES_MAX`], a text and a rule of its own as long as they may be, and
+/// the same again of another source.
+pub(crate) const BYTES_MOST: u64 = 5 << 10;
+
 /// Which verdicts hold, for those who decide. Cheap to clone; all clones are the same one.
 #[derive(Clone)]
 pub struct Decisions(Arc<Inner>);
 
 struct Inner {
     store: Store,
+    subjects_max: u64,
+    /// Verdicts that had to go for newer ones.
+    evicted: AtomicU64,
     terms: ArcSwap<Terms>,
     /// For each partition of the topic, the next offset that is not yet in force.
     offsets: ArcSwap<Vec<i64>>,
@@ -119,7 +128,9 @@ impl Decisions {
     /// With room for `subjects_max` subjects, and its one keeper.
     pub fn new(subjects_max: u64, fallback: Fallback) -> (Self, Keeper) {
         let decisions = Self(Arc::new(Inner {
-            store: Store::new(subjects_max),
+            store: Store::new(),
+            subjects_max,
+            evicted: AtomicU64::new(0),
             terms: ArcSwap::from_pointee(Terms::default()),
             offsets: ArcSwap::from_pointee(Vec::new()),
             warm: AtomicBool::new(false),
@@ -179,14 +190,14 @@ impl Decisions {
             };
             let decision = decision.get_or_insert_with(|| Decision {
                 verdict: Some(held.id),
-                rule: held.rule.clone(),
+                rule: held.ruling.rule.clone(),
                 ..Decision::unbidden(Effect::Allow, weight.ground(), Arc::clone(verdicts_at))
             });
             decision.refused.push(RefusedItem {
                 index,
                 account: item.account.clone(),
                 code: held.code(refusal.codes),
-                text: held.text.clone(),
+                text: held.ruling.text.clone(),
             });
         }
         decision
@@ -217,9 +228,22 @@ impl Decisions {
         self.0.store.subjects()
     }
 
-    /// Subjects that had to go for newer ones since the start: a verdict of theirs is not in force any more.
+    /// Room for so many subjects.
+    pub(crate) fn subjects_max(&self) -> u64 {
+        self.0.subjects_max
+    }
+
+    /// Verdicts that had to go for newer ones since the start: they are not in force any more.
     pub fn evicted(&self) -> u64 {
-        self.0.store.evicted()
+        self.0.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Each verdict in memory, as it is when it is come to, with its app and subject. Others go on meanwhile, the keeper
+    /// included.
+    pub(crate) fn each_held(&self, mut visit: impl FnMut(AppId, &Subject, &Held)) {
+        self.0
+            .store
+            .each(|_, entry| entry.held().for_each(|held| visit(entry.app(), entry.subject(), held)));
     }
 
     fn is_warm(&self) -> bool {
@@ -286,7 +310,7 @@ impl<'a> Best<'a> {
 impl Weight {
     fn of(held: &Held) -> Option<Self> {
         use portcullis_schema::Source::{Moderator, Rule};
-        match (held.source, held.effect) {
+        match (held.ruling.source, held.ruling.effect) {
             (Moderator, Effect::Allow) => Some(Self::ModeratorAllow),
             (Moderator, Effect::Deny | Effect::Drop) => Some(Self::ModeratorDeny),
             (Rule, Effect::Deny | Effect::Drop) => Some(Self::RuleDeny),
@@ -305,7 +329,7 @@ impl Weight {
 impl Decision {
     /// What the verdict that weighs most says of the whole.
     fn of(weight: Weight, held: &Held, refusal: Refusal, verdicts_at: Arc<Vec<i64>>) -> Self {
-        let (effect, code) = match (weight, held.effect, refusal.drop) {
+        let (effect, code) = match (weight, held.ruling.effect, refusal.drop) {
             (Weight::ModeratorAllow, _, _) => (Effect::Allow, None),
             (_, Effect::Drop, Some(code)) => (Effect::Drop, Some(code)),
             // A command that cannot drop silently refuses.
@@ -313,9 +337,9 @@ impl Decision {
         };
         Self {
             code,
-            text: (effect == Effect::Deny).then(|| held.text.clone()),
+            text: (effect == Effect::Deny).then(|| held.ruling.text.clone()),
             verdict: Some(held.id),
-            rule: held.rule.clone(),
+            rule: held.ruling.rule.clone(),
             ..Self::unbidden(effect, weight.ground(), verdicts_at)
         }
     }

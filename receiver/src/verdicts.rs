@@ -6,6 +6,7 @@
 
 mod ends;
 mod partitions;
+mod saving;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -28,11 +29,11 @@ use tracing::{error, info, warn};
 
 use crate::config::StaleVerdicts;
 use crate::consumer::{self, GROUP, is_passing};
-use crate::decision::{Decisions, Keeper, Kept};
+use crate::decision::{BYTES_EACH, BYTES_MOST, Decisions, Keeper, Kept};
 use crate::metrics::Metrics;
 use ends::Ends;
 use partitions::Partitions;
-use snapshot::Snapshot;
+use saving::Saving;
 
 /// The latch that this module owns.
 const LATCH: &str = "verdicts";
@@ -72,6 +73,9 @@ pub(crate) struct Options {
 impl Verdicts {
     pub(crate) fn start(options: Options) -> std::io::Result<Self> {
         options.readiness.unset(LATCH, "verdicts are being read");
+        let verdicts_max = options.decisions.subjects_max();
+        let (usual_bytes, most_bytes) = (verdicts_max * BYTES_EACH, verdicts_max * BYTES_MOST);
+        info!(verdicts_max, usual_bytes, most_bytes, "memory has room for verdicts");
         let stop = Arc::new(AtomicBool::new(false));
         let reader = Reader {
             stop: Arc::clone(&stop),
@@ -79,6 +83,7 @@ impl Verdicts {
             from_snapshot: false,
             known_to_hold: Instant::now(),
             changed: false,
+            saving: Saving::default(),
             ends: Ends::start(options.kafka.clone(), Arc::clone(&stop))?,
             options,
         };
@@ -120,6 +125,7 @@ struct Reader {
     from_snapshot: bool,
     known_to_hold: Instant,
     changed: bool,
+    saving: Saving,
     ends: Ends,
 }
 
@@ -129,7 +135,7 @@ impl Reader {
         let mut said = String::new();
         while !self.stopping() {
             match self.follow() {
-                Ok(()) => break,
+                Ok(()) => {}
                 Err(error) => {
                     let reason = self.told(&error);
                     if reason != said {
@@ -142,9 +148,10 @@ impl Reader {
             }
         }
         self.save_snapshot();
+        self.saving.finish();
     }
 
-    /// Reads until the process stops; an error is for trying again.
+    /// Reads until the process stops or the topic has other partitions; an error is for trying again.
     fn follow(&mut self) -> Result<(), KafkaError> {
         let ends = self.find_ends()?;
         let mut partitions = Partitions::assign(&self.options.kafka, &self.next)?;
@@ -157,8 +164,14 @@ impl Reader {
         let began = Instant::now();
         let mut warm = false;
         let (mut housekept, mut saved) = (Instant::now(), Instant::now());
+        let mut patience = POLL_WAIT;
         while !self.stopping() {
-            self.read_batch(&mut partitions)?;
+            self.read_batch(&mut partitions, patience)?;
+            // A part at a time, so that no verdict waits for what is over.
+            patience = match self.options.keeper.sweep(Timestamp::now()) {
+                true => Duration::ZERO,
+                false => POLL_WAIT,
+            };
             if !warm && self.next.iter().zip(&ends).all(|(next, end)| next >= end) {
                 warm = true;
                 self.is_warm(began, warm_before);
@@ -166,6 +179,14 @@ impl Reader {
             if housekept.elapsed() >= LAG_EVERY {
                 housekept = Instant::now();
                 self.keep_house(warm);
+                if let Some(partitions) = self.ends.partitions().filter(|count| *count != self.next.len()) {
+                    info!(
+                        partitions,
+                        before = self.next.len(),
+                        "the topic has other partitions, reading all of them"
+                    );
+                    return Ok(());
+                }
             }
             if warm && saved.elapsed() >= SNAPSHOT_EVERY {
                 saved = Instant::now();
@@ -184,10 +205,12 @@ impl Reader {
         if let Some(error) = metadata.topics().first().and_then(|topic| topic.error()) {
             return Err(KafkaError::MetadataFetch(error.into()));
         }
-        if self.next.len() != partitions {
+        if self.next.len() > partitions {
             // Offsets of a topic that was made anew mean nothing.
-            self.next = vec![0; partitions];
+            self.next.clear();
         }
+        // Partitions that were added are read from their beginning.
+        self.next.resize(partitions, 0);
         let mut ends = Vec::with_capacity(partitions);
         for (partition, next) in (0..).zip(&mut self.next) {
             let (low, high) = consumer.fetch_watermarks(topic, partition, ASK_TIMEOUT)?;
@@ -207,11 +230,11 @@ impl Reader {
     }
 
     /// Applies what is there, and puts it in force; waits where there is nothing.
-    fn read_batch(&mut self, partitions: &mut Partitions) -> Result<(), KafkaError> {
+    fn read_batch(&mut self, partitions: &mut Partitions, patience: Duration) -> Result<(), KafkaError> {
         for read in 0..BATCH_MAX {
             let mut ended = None;
             match partitions.take() {
-                None if read == 0 => partitions.wait(POLL_WAIT),
+                None if read == 0 => partitions.wait(patience),
                 None => break,
                 Some(Ok(message)) => self.apply(&message),
                 // The last offsets of a compacted topic may hold no message: the end is an event of its own.
@@ -237,6 +260,7 @@ impl Reader {
                     Kept::InForce => "in_force",
                     Kept::Expired => "expired",
                     Kept::TermsFull => "terms_full",
+                    Kept::Full => "full",
                 },
                 Err(error) => undecodable(message, &error),
             },
@@ -264,7 +288,6 @@ impl Reader {
 
     fn is_warm(&mut self, began: Instant, before: bool) {
         self.options.keeper.warm();
-        self.options.keeper.sweep(Timestamp::now());
         self.known_to_hold = Instant::now();
         let (subjects, took) = (self.options.decisions.subjects(), began.elapsed());
         self.options
@@ -282,7 +305,6 @@ impl Reader {
             self.known_to_hold = asked;
         }
         self.options.metrics.verdict_lag(self.known_to_hold.elapsed());
-        self.options.keeper.sweep(Timestamp::now());
         let decisions = &self.options.decisions;
         self.options.metrics.verdicts(decisions.subjects(), decisions.evicted());
     }
@@ -294,24 +316,22 @@ impl Reader {
     fn load_snapshot(&mut self) {
         let now = Timestamp::now();
         let topic = &self.options.kafka.topics.verdicts;
-        let snapshot = match Snapshot::load(&self.options.snapshot, topic, now) {
+        let began = Instant::now();
+        let loaded = snapshot::load(&self.options.snapshot, topic, now, &mut self.options.keeper);
+        let snapshot = match loaded {
             Ok(Some(snapshot)) => snapshot,
             Ok(None) => return,
             Err(error) => {
-                warn!(file = %self.options.snapshot.display(), %error, "verdict snapshot cannot be read, starting without");
+                warn!(file = %self.options.snapshot.display(), %error, "verdict snapshot cannot be used, the whole topic is read");
                 return;
             }
         };
-        for verdict in &snapshot.verdicts {
-            self.options.keeper.put(verdict, now);
-        }
         self.next = snapshot.next;
         self.from_snapshot = true;
         self.options.keeper.settle(&self.next);
-        info!(verdicts = snapshot.verdicts.len(), age = ?now.since(snapshot.taken_at), "verdict snapshot is loaded");
-        self.known_to_hold = Instant::now()
-            .checked_sub(now.since(snapshot.taken_at))
-            .unwrap_or_else(Instant::now);
+        let (verdicts, age, took) = (snapshot.verdicts, now.since(snapshot.taken_at), began.elapsed());
+        info!(verdicts, ?age, ?took, "verdict snapshot is loaded");
+        self.known_to_hold = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
     }
 
     /// With a snapshot and the policy to serve it, the receiver is ready though Kafka is away.
@@ -337,14 +357,16 @@ impl Reader {
             .latches()
             .get(LATCH)
             .is_some_and(|latch| latch.ready);
-        if !warm || !std::mem::take(&mut self.changed) {
+        if !warm || !self.changed || self.saving.is_under_way() {
             return;
         }
-        let (path, topic) = (&self.options.snapshot, &self.options.kafka.topics.verdicts);
-        let verdicts = self.options.keeper.verdicts();
-        if let Err(error) = Snapshot::save(path, topic, &self.next, Timestamp::now(), verdicts) {
-            warn!(file = %path.display(), %error, "verdict snapshot cannot be written, a restart reads the whole topic");
-        }
+        self.changed = false;
+        let (path, topic) = (
+            self.options.snapshot.clone(),
+            self.options.kafka.topics.verdicts.clone(),
+        );
+        self.saving
+            .begin(path, topic, self.next.clone(), self.options.decisions.clone());
     }
 
     /// What went wrong, for the person who has to mend it.

@@ -1,22 +1,35 @@
 use std::sync::Arc;
 
-use portcullis_schema::{AppId, Codes, Command, CommandKind, Effect, Source, Subject, Timestamp, Uuid, Verdict};
+use portcullis_schema::{Codes, Command, CommandKind, Effect, Source, Timestamp, Uuid, Verdict};
 
-/// What a decision needs of a verdict, and no more: a million of them are in memory.
+/// What a person still reads of a refusal; what is longer is cut. Bounds the memory that a verdict may take.
+const TEXT_BYTES_MAX: usize = 1_024;
+/// The same for the name of a rule.
+const RULE_BYTES_MAX: usize = 256;
+
+/// What a decision needs of a verdict, and no more: a million of them are in memory, so what many have in common is kept
+/// once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Held {
-    pub(super) id: Uuid,
-    pub(super) effect: Effect,
-    pub(super) source: Source,
+pub(crate) struct Held {
+    pub(crate) id: Uuid,
+    /// [`Timestamp::MAX`]-like where it has no end: the largest number of microseconds.
+    ends: i64,
+    pub(crate) ruling: Arc<Ruling>,
+}
+
+/// What a verdict says, whoever it is about. All verdicts of a rule say the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Ruling {
+    pub(crate) effect: Effect,
+    pub(crate) source: Source,
     code: Carried,
-    pub(super) text: Arc<str>,
-    pub(super) rule: Option<Arc<str>>,
+    pub(crate) text: Arc<str>,
+    pub(crate) rule: Option<Arc<str>>,
     commands: Commands,
-    expires_at: Option<Timestamp>,
 }
 
 /// A verdict's code as each range of codes can carry it, settled when the verdict is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Carried {
     group: u32,
     message: u32,
@@ -24,68 +37,98 @@ struct Carried {
 }
 
 /// A set of known commands, a bit for each. A command that is not known cannot be refused, so none is missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Commands(u64);
 
 const _: () = assert!(CommandKind::ALL.len() <= 64, "a bit for each command");
 
 impl Held {
-    /// `intern` gives one allocation to equal texts: a rule's verdicts all have the same.
-    pub(super) fn new(verdict: &Verdict, mut intern: impl FnMut(&str) -> Arc<str>) -> Self {
+    pub(crate) fn new(id: Uuid, expires_at: Option<Timestamp>, ruling: Arc<Ruling>) -> Self {
         Self {
-            id: verdict.id,
-            effect: verdict.effect,
-            source: verdict.source,
-            code: Carried::new(verdict.code),
-            text: intern(&verdict.text),
-            rule: verdict.rule.as_deref().map(intern),
-            commands: Commands::of(&verdict.commands),
-            expires_at: verdict.expires_at,
+            id,
+            ends: expires_at.map_or(i64::MAX, Timestamp::as_micros),
+            ruling,
         }
     }
 
-    /// As it came, less what only people read.
-    pub(super) fn to_verdict(&self, app: AppId, subject: Subject) -> Verdict {
-        Verdict {
-            id: self.id,
-            app,
-            subject,
-            commands: self.commands.names(),
-            effect: self.effect,
-            code: self.code.wanted(),
-            text: self.text.to_string(),
-            source: self.source,
-            rule: self.rule.as_deref().map(str::to_owned),
-            reason: String::new(),
-            by: String::new(),
-            issued_at: Timestamp::default(),
-            expires_at: self.expires_at,
-            evidence: Vec::new(),
-        }
+    pub(crate) fn expires_at(&self) -> Option<Timestamp> {
+        (self.ends != i64::MAX).then(|| Timestamp::from_micros(self.ends))
     }
 
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
-        self.expires_at.is_some_and(|end| end <= now)
+        self.ends <= now.as_micros()
     }
 
     pub(super) fn applies_to(&self, command: &Command) -> bool {
         match command {
-            Command::Known(kind) => self.commands.0 & bit(*kind) != 0,
+            Command::Known(kind) => self.ruling.commands.0 & bit(*kind) != 0,
             Command::Other(_) => false,
+        }
+    }
+
+    /// The code of its refusal of a command with these codes.
+    pub(super) fn code(&self, codes: Codes) -> u32 {
+        let code = self.ruling.code;
+        match codes {
+            Codes::Group => code.group,
+            Codes::Message => code.message,
+            Codes::Friend => code.friend,
+            Codes::Plain => codes.plain(),
         }
     }
 }
 
-impl Held {
-    /// The code of its refusal of a command with these codes.
-    pub(super) fn code(&self, codes: Codes) -> u32 {
-        match codes {
-            Codes::Group => self.code.group,
-            Codes::Message => self.code.message,
-            Codes::Friend => self.code.friend,
-            Codes::Plain => codes.plain(),
+impl Ruling {
+    pub(super) fn of(verdict: &Verdict) -> Self {
+        Self::new(
+            (verdict.effect, verdict.source),
+            verdict.code,
+            &verdict.text,
+            verdict.rule.as_deref(),
+            &verdict.commands,
+        )
+    }
+
+    pub(crate) fn new(
+        (effect, source): (Effect, Source),
+        code: Option<u32>,
+        text: &str,
+        rule: Option<&str>,
+        commands: &[String],
+    ) -> Self {
+        Self {
+            effect,
+            source,
+            code: Carried::new(code),
+            text: cut(text, TEXT_BYTES_MAX).into(),
+            rule: rule.map(|rule| cut(rule, RULE_BYTES_MAX).into()),
+            commands: Commands::of(commands),
         }
     }
+
+    /// Whether it is what the verdict says, without an allocation.
+    pub(super) fn is_of(&self, verdict: &Verdict) -> bool {
+        self.effect == verdict.effect
+            && self.source == verdict.source
+            && *self.text == *verdict.text
+            && self.rule.as_deref() == verdict.rule.as_deref()
+            && self.code == Carried::new(verdict.code)
+            && self.commands == Commands::of(&verdict.commands)
+    }
+
+    /// What [`Ruling::new`] makes the same of.
+    pub(crate) fn code(&self) -> Option<u32> {
+        self.code.wanted()
+    }
+
+    /// What [`Ruling::new`] makes the same of.
+    pub(crate) fn commands(&self) -> Vec<String> {
+        self.commands.names()
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 impl Carried {

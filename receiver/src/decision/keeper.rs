@@ -1,31 +1,44 @@
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use portcullis_schema::{AppId, SubjectKind, Timestamp, Verdict, VerdictKey};
-use tracing::error;
+use portcullis_schema::{AppId, Subject, SubjectKind, Timestamp, Verdict, VerdictKey};
+use tracing::{error, info, warn};
 
 use super::Decisions;
-use super::held::Held;
+use super::held::{Held, Ruling};
 use super::store::Entry;
 use super::terms::Terms;
 
 /// Terms in force at most. An automaton of this many is built in some 100 ms, on the keeper's thread.
 const TERMS_MAX: usize = 100_000;
-/// Texts kept for sharing. Rules and moderators have a few dozen; beyond this a text is kept once for each verdict.
-const TEXTS_MAX: usize = 10_000;
+/// Rulings kept for sharing. Rules and moderators have a few dozen; beyond this one is kept for each verdict.
+const RULINGS_MAX: usize = 10_000;
 /// Expired verdicts forgotten in one sweep, so that the next verdict does not wait for the sweeper: about 1 ms.
 const SWEPT_MAX: usize = 1_000;
+/// Expiries of verdicts that were renewed or lifted stay until they come; with more of them than verdicts, and this many
+/// beside, the list is made anew.
+const STALE_EXPIRIES_MAX: usize = 10_000;
+/// From this share of the room on it is said that there is little left, in tenths; below the other one it is over.
+const CROWDED_TENTHS: u64 = 9;
+const CALM_TENTHS: u64 = 8;
 
 /// Puts verdicts in force. There is one, owned by whoever reads the topic.
+///
+/// When there is no room for another subject, the verdict that would end first goes, so that nothing that holds until it
+/// is lifted ever has to. Where all hold so, the new one has no place.
 pub struct Keeper {
     decisions: Decisions,
-    texts: HashMap<Box<str>, Arc<str>>,
-    expiries: BinaryHeap<Reverse<(Timestamp, u128)>>,
+    rulings: HashSet<Arc<Ruling>>,
+    /// That of the verdict before; they come in runs.
+    latest: Option<Arc<Ruling>>,
+    expiries: BinaryHeap<Reverse<(Timestamp, [u64; 2])>>,
     terms: BTreeSet<(Box<str>, AppId)>,
     terms_changed: bool,
     terms_full: bool,
+    crowded: bool,
+    full: bool,
 }
 
 /// What became of a verdict.
@@ -37,17 +50,22 @@ pub enum Kept {
     Expired,
     /// There is no room for another term.
     TermsFull,
+    /// There is no room for another subject, and none of those in memory has an end.
+    Full,
 }
 
 impl Keeper {
     pub(super) fn new(decisions: Decisions) -> Self {
         Self {
             decisions,
-            texts: HashMap::new(),
+            rulings: HashSet::new(),
+            latest: None,
             expiries: BinaryHeap::new(),
             terms: BTreeSet::new(),
             terms_changed: false,
             terms_full: false,
+            crowded: false,
+            full: false,
         }
     }
 
@@ -57,29 +75,43 @@ impl Keeper {
             self.lift(&verdict.key());
             return Kept::Expired;
         }
-        if verdict.subject.kind() == SubjectKind::Term && !self.add_term(verdict) {
+        let ruling = self.ruling(verdict);
+        let held = Held::new(verdict.id, verdict.expires_at, ruling);
+        self.hold(verdict.app, verdict.subject.clone(), held)
+    }
+
+    /// The same for one that is known to hold, in the form that is kept.
+    pub(crate) fn hold(&mut self, app: AppId, subject: Subject, held: Held) -> Kept {
+        let known = self.decisions.0.store.entry(app, &subject);
+        if known.is_none() && !self.has_room() {
+            return Kept::Full;
+        }
+        if subject.kind() == SubjectKind::Term && !self.add_term(app, &subject) {
             return Kept::TermsFull;
         }
-        let texts = &mut self.texts;
-        let held = Held::new(verdict, |text| intern(texts, text));
-        let mut entry = self.entry(verdict.app, &verdict.key());
-        *entry.of(verdict.source) = Some(held);
+        let end = held.expires_at();
+        let entry = match known {
+            Some(entry) => entry.with(held),
+            None => Entry::new(app, subject, held),
+        };
         let hash = self.decisions.0.store.put(entry);
-        if let Some(end) = verdict.expires_at {
-            self.expiries.push(Reverse((end, hash)));
+        if let Some(end) = end {
+            self.expiries.push(Reverse((end, halves(hash))));
+            self.forget_stale_expiries();
         }
         Kept::InForce
     }
 
     /// Forgets what the key's source said of its subject.
     pub fn lift(&mut self, key: &VerdictKey) {
-        let mut entry = self.entry(key.app, key);
-        if entry.of(key.source).take().is_some() {
-            self.replace(entry);
+        if let Some(entry) = self.decisions.0.store.entry(key.app, &key.subject)
+            && entry.of(key.source).is_some()
+        {
+            self.drop_where(entry, |held| held.ruling.source == key.source);
         }
     }
 
-    /// Makes a batch complete: the terms, then the offsets that decisions name, for each partition the next one.
+    /// Puts in force what was put or lifted since: the terms, and for each partition the next offset to be read.
     pub fn settle(&mut self, offsets: &[i64]) {
         if std::mem::take(&mut self.terms_changed) {
             match Terms::new(&self.terms) {
@@ -92,6 +124,7 @@ impl Keeper {
         if **self.decisions.0.offsets.load() != offsets {
             self.decisions.0.offsets.store(Arc::new(offsets.to_vec()));
         }
+        self.tell_room();
     }
 
     /// Everything up to the end captured at start is in force: from now on "no verdict" is an answer.
@@ -99,65 +132,93 @@ impl Keeper {
         self.decisions.0.warm.store(true, Ordering::Release);
     }
 
-    /// Everything in force, as it came, less what only people read.
-    pub fn verdicts(&self) -> impl Iterator<Item = Verdict> + '_ {
-        self.decisions.0.store.entries().flat_map(|entry| {
-            let (app, subject) = (entry.app(), entry.subject().clone());
-            let held: Vec<Verdict> = entry
-                .moderator
-                .iter()
-                .chain(&entry.rule)
-                .map(|held| held.to_verdict(app, subject.clone()))
-                .collect();
-            held
-        })
-    }
-
     /// Forgets some of what is over at `now`; whether more waits.
     pub fn sweep(&mut self, now: Timestamp) -> bool {
         for _ in 0..SWEPT_MAX {
             match self.expiries.peek() {
                 Some(Reverse((end, _))) if *end <= now => {}
-                _ => {
-                    self.decisions.0.store.tidy();
-                    return false;
-                }
+                _ => return false,
             }
             if let Some(Reverse((_, hash))) = self.expiries.pop()
-                && let Some(entry) = self.decisions.0.store.entry_at(hash)
+                && let Some(entry) = self.decisions.0.store.entry_at(whole(hash))
+                // A newer verdict of the subject has an expiry of its own in the list.
+                && entry.held().any(|held| held.is_expired(now))
             {
-                self.drop_expired(&entry, now);
+                self.drop_where(entry, |held| held.is_expired(now));
             }
         }
         true
     }
 
-    fn drop_expired(&mut self, entry: &Entry, now: Timestamp) {
-        let mut left = entry.clone();
-        left.moderator = left.moderator.filter(|held| !held.is_expired(now));
-        left.rule = left.rule.filter(|held| !held.is_expired(now));
-        // A newer verdict of the subject has an expiry of its own in the heap.
-        if left.moderator != entry.moderator || left.rule != entry.rule {
-            self.replace(left);
+    fn drop_where(&mut self, entry: Entry, gone: impl Fn(&Held) -> bool) {
+        let store = &self.decisions.0.store;
+        let (app, subject) = (entry.app(), entry.subject().clone());
+        if let Some(left) = entry.without(gone) {
+            store.put(left);
+            return;
         }
-    }
-
-    fn replace(&mut self, entry: Entry) {
-        if entry.is_empty() && entry.subject().kind() == SubjectKind::Term {
-            self.terms.remove(&(entry.subject().value().into(), entry.app()));
+        store.remove(store.hash_of(app, &subject));
+        if subject.kind() == SubjectKind::Term {
+            self.terms.remove(&(subject.value().into(), app));
             self.terms_changed = true;
             self.terms_full = false;
         }
-        self.decisions.0.store.put(entry);
     }
 
-    fn entry(&self, app: AppId, key: &VerdictKey) -> Entry {
-        let known = self.decisions.0.store.entry(app, &key.subject);
-        known.map_or_else(|| Entry::new(app, key.subject.clone()), |entry| (*entry).clone())
+    /// Makes room for one more subject where there is none.
+    fn has_room(&mut self) -> bool {
+        while self.decisions.0.store.subjects() >= self.decisions.0.subjects_max {
+            let Some(Reverse((end, hash))) = self.expiries.pop() else {
+                if !std::mem::replace(&mut self.full, true) {
+                    error!(
+                        verdicts_max = self.decisions.0.subjects_max,
+                        "no room for another verdict, and none has an end: lift some, or raise receiver.decisions.verdicts_max"
+                    );
+                }
+                return false;
+            };
+            let ends_then = |held: &Held| held.expires_at() == Some(end);
+            if let Some(entry) = self.decisions.0.store.entry_at(whole(hash))
+                && entry.held().any(ends_then)
+            {
+                self.decisions.0.evicted.fetch_add(1, Ordering::Relaxed);
+                self.drop_where(entry, ends_then);
+            }
+        }
+        true
     }
 
-    fn add_term(&mut self, verdict: &Verdict) -> bool {
-        let term = (verdict.subject.value().into(), verdict.app);
+    /// Says once that there is little room, before anything has to go.
+    fn tell_room(&mut self) {
+        let (subjects, verdicts_max) = (self.decisions.subjects(), self.decisions.0.subjects_max);
+        if !self.crowded && subjects >= verdicts_max / 10 * CROWDED_TENTHS {
+            self.crowded = true;
+            warn!(
+                subjects,
+                verdicts_max,
+                "memory is nearly full of verdicts; at its bound those that end first are forgotten: raise receiver.decisions.verdicts_max"
+            );
+        } else if self.crowded && subjects < verdicts_max / 10 * CALM_TENTHS {
+            (self.crowded, self.full) = (false, false);
+            info!(subjects, verdicts_max, "there is room for verdicts again");
+        }
+    }
+
+    fn forget_stale_expiries(&mut self) {
+        let verdicts = usize::try_from(2 * self.decisions.subjects()).unwrap_or(usize::MAX);
+        if self.expiries.len() < verdicts.saturating_add(STALE_EXPIRIES_MAX) {
+            return;
+        }
+        let mut expiries = Vec::new();
+        self.decisions.0.store.each(|hash, entry| {
+            let ends = entry.held().filter_map(Held::expires_at);
+            expiries.extend(ends.map(|end| Reverse((end, halves(hash)))));
+        });
+        self.expiries = expiries.into();
+    }
+
+    fn add_term(&mut self, app: AppId, subject: &Subject) -> bool {
+        let term = (subject.value().into(), app);
         if self.terms.contains(&term) {
             return true;
         }
@@ -170,15 +231,38 @@ impl Keeper {
         self.terms_changed = true;
         self.terms.insert(term)
     }
+
+    /// What the verdict says, the same for all that say the same.
+    fn ruling(&mut self, verdict: &Verdict) -> Arc<Ruling> {
+        if let Some(latest) = self.latest.as_ref().filter(|latest| latest.is_of(verdict)) {
+            return Arc::clone(latest);
+        }
+        let shared = self.share(Ruling::of(verdict));
+        self.latest = Some(Arc::clone(&shared));
+        shared
+    }
+
+    /// The one that is kept of those that are equal.
+    pub(crate) fn share(&mut self, ruling: Ruling) -> Arc<Ruling> {
+        if let Some(known) = self.rulings.get(&ruling) {
+            return Arc::clone(known);
+        }
+        let shared = Arc::new(ruling);
+        if self.rulings.len() >= RULINGS_MAX {
+            self.rulings.retain(|ruling| Arc::strong_count(ruling) > 1);
+        }
+        if self.rulings.len() < RULINGS_MAX {
+            self.rulings.insert(Arc::clone(&shared));
+        }
+        shared
+    }
 }
 
-fn intern(texts: &mut HashMap<Box<str>, Arc<str>>, text: &str) -> Arc<str> {
-    if let Some(known) = texts.get(text) {
-        return Arc::clone(known);
-    }
-    let shared: Arc<str> = text.into();
-    if texts.len() < TEXTS_MAX {
-        texts.insert(text.into(), Arc::clone(&shared));
-    }
-    shared
+/// As the list of expiries has it: in 24 bytes together with its time, where `u128` would make it 32.
+fn halves(hash: u128) -> [u64; 2] {
+    [(hash >> 64) as u64, hash as u64]
+}
+
+fn whole([high, low]: [u64; 2]) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
 }

@@ -1,52 +1,81 @@
-use std::hash::{BuildHasher, RandomState};
+//! The verdicts by subject: one writer, any number of readers that never wait.
+//!
+//! Why papaya and not moka, which the design names: measured side by side with a million verdicts of a rule
+//! (`benches/decisions.rs`), moka takes its own lists and counters for each entry, lets a reader do its housekeeping, and
+//! decides by itself whom to forget. papaya's readers take no lock, and its table grows in small steps beside them. What
+//! must go when there is no room is known better here: the verdict that would end first, see [`super::Keeper`].
+
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use ipnet::IpNet;
-use moka::notification::RemovalCause;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use papaya::HashMap;
 use portcullis_schema::{AppId, Source, Subject, SubjectKind};
 
 use super::held::Held;
 
-/// The verdicts by subject. Found by a hash of app, kind and value, 16 bytes instead of a text of any length; the value
-/// is kept beside it and compared, so two subjects of one hash are never taken for each other.
+/// Found by a hash of app, kind and value, 16 bytes instead of a text of any length; the value is kept beside it and
+/// compared, so two subjects of one hash are never taken for each other.
 pub(super) struct Store {
-    by_subject: Cache<u128, Arc<Entry>>,
+    by_subject: HashMap<u128, Entry, BuildHasherDefault<Hashed>>,
     hashers: [RandomState; 2],
     /// How many subjects of each kind there are: a kind that nobody has a verdict about costs no look-up.
     kinds: [AtomicI64; SubjectKind::ALL.len()],
     /// How many prefixes of each length there are, of v4 and of v6.
     prefixes: Box<[[AtomicI64; 129]; 2]>,
-    evicted: Arc<AtomicU64>,
+    subjects: AtomicU64,
 }
 
 /// What holds about one subject: at most one verdict of each source.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     app: AppId,
     subject: Subject,
-    pub(super) moderator: Option<Held>,
-    pub(super) rule: Option<Held>,
+    first: Held,
+    /// Of the other source; seldom there.
+    second: Option<Box<Held>>,
 }
 
 impl Entry {
-    pub(super) fn new(app: AppId, subject: Subject) -> Self {
+    pub(super) fn new(app: AppId, subject: Subject, held: Held) -> Self {
         Self {
             app,
             subject,
-            moderator: None,
-            rule: None,
+            first: held,
+            second: None,
         }
     }
 
-    pub(super) fn of(&mut self, source: Source) -> &mut Option<Held> {
-        match source {
-            Source::Moderator => &mut self.moderator,
-            Source::Rule => &mut self.rule,
+    /// Replaces the verdict of that source.
+    pub(super) fn with(mut self, held: Held) -> Self {
+        if self.first.ruling.source == held.ruling.source {
+            self.first = held;
+        } else {
+            self.second = Some(Box::new(held));
         }
+        self
+    }
+
+    /// Without those that `gone` names; `None` when nothing is left.
+    pub(super) fn without(self, gone: impl Fn(&Held) -> bool) -> Option<Self> {
+        let second = self.second.filter(|held| !gone(held));
+        if !gone(&self.first) {
+            return Some(Self { second, ..self });
+        }
+        second.map(|held| Self {
+            first: *held,
+            second: None,
+            ..self
+        })
+    }
+
+    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+        std::iter::once(&self.first).chain(self.second.as_deref())
+    }
+
+    pub(super) fn of(&self, source: Source) -> Option<&Held> {
+        self.held().find(|held| held.ruling.source == source)
     }
 
     pub(super) fn subject(&self) -> &Subject {
@@ -57,34 +86,19 @@ impl Entry {
         self.app
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.moderator.is_none() && self.rule.is_none()
-    }
-
     fn is_of(&self, app: AppId, kind: SubjectKind, value: &str) -> bool {
         self.app == app && self.subject.kind() == kind && self.subject.value() == value
     }
 }
 
 impl Store {
-    pub(super) fn new(subjects_max: u64) -> Self {
-        let evicted = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&evicted);
-        let by_subject = Cache::builder()
-            .max_capacity(subjects_max)
-            .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |_, _, cause| {
-                if cause == RemovalCause::Size {
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-            .build();
+    pub(super) fn new() -> Self {
         Self {
-            by_subject,
+            by_subject: HashMap::with_hasher(BuildHasherDefault::default()),
             hashers: [RandomState::new(), RandomState::new()],
             kinds: std::array::from_fn(|_| AtomicI64::new(0)),
             prefixes: Box::new(std::array::from_fn(|_| std::array::from_fn(|_| AtomicI64::new(0)))),
-            evicted,
+            subjects: AtomicU64::new(0),
         }
     }
 
@@ -94,11 +108,7 @@ impl Store {
     }
 
     pub(super) fn subjects(&self) -> u64 {
-        self.by_subject.entry_count()
-    }
-
-    pub(super) fn evicted(&self) -> u64 {
-        self.evicted.load(Ordering::Relaxed)
+        self.subjects.load(Ordering::Relaxed)
     }
 
     /// The verdicts about exactly that subject, expired ones among them.
@@ -106,11 +116,11 @@ impl Store {
         if !self.has(kind) {
             return;
         }
-        let Some(entry) = self.by_subject.get(&self.hash(app, kind, value)) else {
-            return;
-        };
-        if entry.is_of(app, kind, value) {
-            entry.moderator.iter().chain(&entry.rule).for_each(visit);
+        let guard = self.by_subject.guard();
+        if let Some(entry) = self.by_subject.get(&self.hash(app, kind, value), &guard)
+            && entry.is_of(app, kind, value)
+        {
+            entry.held().for_each(visit);
         }
     }
 
@@ -133,43 +143,52 @@ impl Store {
     }
 
     /// For the keeper alone: there is one, so what it reads does not change before it writes.
-    pub(super) fn entry(&self, app: AppId, subject: &Subject) -> Option<Arc<Entry>> {
-        let entry = self.by_subject.get(&self.hash(app, subject.kind(), subject.value()))?;
+    pub(super) fn entry(&self, app: AppId, subject: &Subject) -> Option<Entry> {
+        let entry = self.entry_at(self.hash_of(app, subject))?;
         entry.is_of(app, subject.kind(), subject.value()).then_some(entry)
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = Arc<Entry>> + '_ {
-        self.by_subject.iter().map(|(_, entry)| entry)
+    pub(super) fn entry_at(&self, hash: u128) -> Option<Entry> {
+        self.by_subject.get(&hash, &self.by_subject.guard()).cloned()
     }
 
-    pub(super) fn entry_at(&self, hash: u128) -> Option<Arc<Entry>> {
-        self.by_subject.get(&hash)
+    /// Each with its hash, as it is when it is come to: those that change meanwhile may be seen before or after.
+    pub(super) fn each(&self, mut visit: impl FnMut(u128, &Entry)) {
+        let guard = self.by_subject.guard();
+        self.by_subject
+            .iter(&guard)
+            .for_each(|(hash, entry)| visit(*hash, entry));
     }
 
-    /// Replaces what holds about the subject; an empty entry is forgotten. Gives the hash that it is found by.
+    /// Replaces what holds about the subject. Gives the hash that it is found by.
     pub(super) fn put(&self, entry: Entry) -> u128 {
-        let hash = self.hash(entry.app, entry.subject.kind(), entry.subject.value());
-        let known = self.by_subject.contains_key(&hash);
-        if entry.is_empty() {
-            if known {
-                self.count(&entry.subject, -1);
-                self.by_subject.invalidate(&hash);
+        let hash = self.hash_of(entry.app, &entry.subject);
+        // Counted first: a count too high costs a look-up, one too low would miss a verdict.
+        self.count(&entry.subject, 1);
+        let guard = self.by_subject.guard();
+        match self.by_subject.insert(hash, entry, &guard) {
+            None => {
+                self.subjects.fetch_add(1, Ordering::Relaxed);
             }
-            return hash;
+            // The same subject, or another one of the same hash, which has to go.
+            Some(former) => self.count(&former.subject, -1),
         }
-        if !known {
-            self.count(&entry.subject, 1);
-        }
-        self.by_subject.insert(hash, Arc::new(entry));
         hash
     }
 
-    /// Lets the cache do its housekeeping here, on the keeper's time.
-    pub(super) fn tidy(&self) {
-        self.by_subject.run_pending_tasks();
+    /// Forgets the subject.
+    pub(super) fn remove(&self, hash: u128) {
+        let guard = self.by_subject.guard();
+        if let Some(entry) = self.by_subject.remove(&hash, &guard) {
+            self.subjects.fetch_sub(1, Ordering::Relaxed);
+            self.count(&entry.subject, -1);
+        }
     }
 
-    /// An evicted subject stays counted: a count too high costs a look-up, one too low would miss a verdict.
+    pub(super) fn hash_of(&self, app: AppId, subject: &Subject) -> u128 {
+        self.hash(app, subject.kind(), subject.value())
+    }
+
     fn count(&self, subject: &Subject, change: i64) {
         self.kinds[subject.kind() as usize].fetch_add(change, Ordering::Relaxed);
         if let Some(net) = subject.addresses() {
@@ -188,5 +207,25 @@ impl Store {
             .each_ref()
             .map(|hasher| u128::from(hasher.hash_one((app, kind, value))));
         halves[0] << 64 | halves[1]
+    }
+}
+
+/// A key that is a hash already.
+#[derive(Default)]
+pub(super) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64; // one of its two halves
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

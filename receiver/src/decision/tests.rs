@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis_schema::{
     AppId, Command, DecidedBy, Effect, Source, Subject, SubjectKind, Timestamp, Uuid, Verdict, VerdictKey, id, text,
 };
 use proptest::prelude::*;
 
-use super::{Decision, Decisions, Keeper, Question};
+use super::{Decision, Decisions, Keeper, Kept, Question, Ruling};
 use crate::callback::Item;
 use crate::config::Fallback;
 
@@ -196,15 +197,11 @@ fn a_verdict_refuses_each_command_with_what_that_can_carry() {
             "{command} {effect:?} {code}"
         );
         // As a snapshot keeps it, too.
-        let kept = keeper.verdicts().next().expect("held");
-        let (again, mut keeper) = warm();
-        keeper.put(&kept, NOW);
-        let decision = ask(&again, command, "mallory", "", "");
-        assert_eq!(
-            (decision.effect, decision.code),
-            expected,
-            "{command} {effect:?} {code}"
-        );
+        decisions.each_held(|_, _, held| {
+            let said = &*held.ruling;
+            let (kind, text, rule) = ((said.effect, said.source), &said.text, said.rule.as_deref());
+            assert_eq!(Ruling::new(kind, said.code(), text, rule, &said.commands()), *said);
+        });
     }
 }
 
@@ -350,8 +347,68 @@ fn what_expired_is_swept_and_what_was_renewed_stays() {
         NOW,
     );
     assert!(!keeper.sweep(soon));
-    assert_eq!(keeper.verdicts().count(), 1);
+    assert_eq!(decisions.subjects(), 1);
     assert_eq!(ask(&decisions, TOPIC, "renewed", "", "").effect, Effect::Deny);
+}
+
+#[test]
+fn without_room_the_verdict_that_ends_first_goes_and_none_that_has_no_end() {
+    let (decisions, mut keeper) = Decisions::new(3, Fallback::default());
+    keeper.warm();
+    let ends_after = |operator: &str, seconds: Option<u64>| Verdict {
+        expires_at: seconds.map(|seconds| NOW.after(std::time::Duration::from_secs(seconds))),
+        ..deny(SubjectKind::Operator, operator)
+    };
+    let mut put = |operator: &str, seconds| keeper.put(&ends_after(operator, seconds), NOW);
+    assert_eq!(put("for ever", None), Kept::InForce);
+    assert_eq!(put("soon, then renewed", Some(5)), Kept::InForce);
+    assert_eq!(put("soon, then renewed", Some(50)), Kept::InForce);
+    assert_eq!(put("first", Some(10)), Kept::InForce);
+    assert_eq!(put("new", Some(100)), Kept::InForce);
+    let denied = |operator: &str| ask(&decisions, TOPIC, operator, "", "").effect == Effect::Deny;
+    assert!(denied("for ever") && denied("soon, then renewed") && denied("new") && !denied("first"));
+    assert_eq!((decisions.subjects(), decisions.evicted()), (3, 1));
+    assert_eq!(put("another for ever", None), Kept::InForce);
+    assert_eq!(put("a third for ever", None), Kept::InForce);
+    assert_eq!(put("a fourth for ever", None), Kept::Full);
+    assert!(denied("for ever") && !denied("a fourth for ever"));
+    assert_eq!((decisions.subjects(), decisions.evicted()), (3, 3));
+}
+
+#[test]
+fn who_holds_a_verdict_is_refused_at_every_moment_while_others_come_and_go() {
+    let (decisions, mut keeper) = Decisions::new(1_000_000, Fallback::default());
+    keeper.warm();
+    keeper.put(&deny(SubjectKind::Operator, "mallory"), NOW);
+    let soon = NOW.after(std::time::Duration::from_secs(1));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    assert_eq!(ask(&decisions, TOPIC, "mallory", "", "").effect, Effect::Deny);
+                    assert_eq!(ask(&decisions, TOPIC, "leckie", "", "").effect, Effect::Allow);
+                }
+            });
+        }
+        for round in 0..3 {
+            for number in 0..20_000 {
+                let passing = Verdict {
+                    expires_at: Some(soon),
+                    ..deny(SubjectKind::Operator, &format!("passing {number}"))
+                };
+                keeper.put(&passing, NOW);
+                if number % 1_000 == 0 {
+                    // Replaced, never gone in between.
+                    keeper.put(&deny(SubjectKind::Operator, "mallory"), NOW);
+                    keeper.settle(&[round]);
+                }
+            }
+            while keeper.sweep(soon) {}
+            assert_eq!(decisions.subjects(), 1);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
 }
 
 /// Verdicts and lifts in any order, over few values so that they meet.

@@ -54,6 +54,12 @@ impl Ends {
         })
     }
 
+    /// How many partitions the topic has, as far as is known.
+    pub(super) fn partitions(&self) -> Option<usize> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.as_ref().map(|asked| asked.ends.len()).filter(|count| *count > 0)
+    }
+
     /// When a question was asked of which `next` has reached the answer; `None` where there is no newer one.
     pub(super) fn reached(&self, next: &[i64]) -> Option<Instant> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,78 +1,361 @@
+//! What memory held at a moment, in a file, so that a restart need not read the whole topic: a million verdicts are read
+//! in less than a second.
+//!
+//! Layout: a line of JSON ([`Header`]), then chunks, each a length and a CRC-32 (4 bytes each, big-endian) and as many
+//! bytes of postcard ([`Chunk`]); the last one is empty. What verdicts have in common stands once in each chunk, and by
+//! name, so that another version reads the same or says that it does not. A file that is cut or altered is not used.
+
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_schema::{Timestamp, Verdict};
+use portcullis_schema::{AppId, Effect, Source, Subject, SubjectKind, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
+
+use crate::decision::{Decisions, Held, Keeper, Ruling};
 
 /// An older one is not used. Kafka keeps a lifted verdict's null for a day (`delete.retention.ms`); behind that, a
 /// snapshot could hold what was lifted for ever. An hour is also what a moderator would still call up to date.
 const AGE_MAX: Duration = Duration::from_secs(3_600);
+/// Of the layout after the header.
+const VERSION: u32 = 2;
+const HEADER_BYTES_MAX: u64 = 1 << 20;
+/// Verdicts in one chunk, some 300 KiB.
+const CHUNK_VERDICTS: usize = 4_096;
+/// A chunk of the longest subjects and texts; a length beyond it is damage.
+const CHUNK_BYTES_MAX: usize = 32 << 20;
 
-/// What memory held at a moment: a line of header, then a line for each verdict, each as it stands in the topic less
-/// what only people read.
-pub(super) struct Snapshot {
+/// What a loaded snapshot held.
+pub(super) struct Loaded {
     pub(super) taken_at: Timestamp,
+    /// For each partition, the next offset to read.
     pub(super) next: Vec<i64>,
-    pub(super) verdicts: Vec<Verdict>,
+    pub(super) verdicts: u64,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Header {
+    #[serde(default)]
+    version: u32,
     topic: String,
     taken_at: Timestamp,
-    /// For each partition, the next offset to read.
     next: Vec<i64>,
 }
 
-impl Snapshot {
-    /// The snapshot of `topic` at `path`; `None` where there is none that is young enough at `now`.
-    pub(super) fn load(path: &Path, topic: &str, now: Timestamp) -> io::Result<Option<Self>> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+#[derive(Default, Serialize, Deserialize)]
+struct Chunk<'a> {
+    /// Each as JSON.
+    rulings: Vec<String>,
+    #[serde(borrow)]
+    verdicts: Vec<Standing<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Standing<'a> {
+    app: u64,
+    /// Its place in [`SubjectKind::ALL`]'s names.
+    kind: &'a str,
+    value: std::borrow::Cow<'a, str>,
+    id: [u8; 16],
+    expires_at: Option<i64>,
+    /// Its place in the chunk.
+    ruling: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Said {
+    effect: Effect,
+    source: Source,
+    code: Option<u32>,
+    text: String,
+    rule: Option<String>,
+    commands: Vec<String>,
+}
+
+/// Puts the snapshot of `topic` at `path` in force; `None` where there is none that is young enough at `now`. After an
+/// error a part of it may be in force: the topic replaces it, since it is then read from its beginning.
+pub(super) fn load(path: &Path, topic: &str, now: Timestamp, keeper: &mut Keeper) -> io::Result<Option<Loaded>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut file = BufReader::with_capacity(1 << 20, file);
+    let mut first = String::new();
+    (&mut file).take(HEADER_BYTES_MAX).read_line(&mut first)?;
+    let header: Header = serde_json::from_str(&first)?;
+    if header.version != VERSION {
+        return Err(io::Error::other(format!(
+            "it is of version {}, this is {VERSION}",
+            header.version
+        )));
+    }
+    let age = now.since(header.taken_at);
+    if header.topic != topic || age > AGE_MAX || header.taken_at > now.after(AGE_MAX) {
+        return Ok(None);
+    }
+    let mut verdicts = 0;
+    let mut bytes = Vec::new();
+    while read_chunk(&mut file, &mut bytes)? {
+        verdicts += put_chunk(&bytes, now, keeper)?;
+    }
+    Ok(Some(Loaded {
+        taken_at: header.taken_at,
+        next: header.next,
+        verdicts,
+    }))
+}
+
+/// False at the end.
+fn read_chunk(file: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    let mut head = [0; 8];
+    file.read_exact(&mut head)?;
+    let [length, checksum] =
+        [&head[..4], &head[4..]].map(|part| part.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte)));
+    let length = length as usize;
+    if length > CHUNK_BYTES_MAX {
+        return Err(io::Error::other("a chunk of it is too long to be one"));
+    }
+    bytes.resize(length, 0);
+    file.read_exact(bytes)?;
+    if crc32fast::hash(bytes) != checksum {
+        return Err(io::Error::other("it is damaged"));
+    }
+    Ok(length > 0)
+}
+
+fn put_chunk(bytes: &[u8], now: Timestamp, keeper: &mut Keeper) -> io::Result<u64> {
+    let chunk: Chunk<'_> = postcard::from_bytes(bytes).map_err(io::Error::other)?;
+    let mut rulings = Vec::with_capacity(chunk.rulings.len());
+    for json in &chunk.rulings {
+        let said: Said = serde_json::from_str(json)?;
+        rulings.push(keeper.share(Ruling::new(
+            (said.effect, said.source),
+            said.code,
+            &said.text,
+            said.rule.as_deref(),
+            &said.commands,
+        )));
+    }
+    for standing in &chunk.verdicts {
+        let no_kind = || io::Error::other("a kind of subject in it is not known");
+        let kind = SubjectKind::parse(standing.kind).ok_or_else(no_kind)?;
+        let subject = Subject::parse(kind, &standing.value).map_err(io::Error::other)?;
+        let ruling = rulings.get(standing.ruling as usize).map(Arc::clone);
+        let ruling = ruling.ok_or_else(|| io::Error::other("a ruling is missing in it"))?;
+        let expires_at = standing.expires_at.map(Timestamp::from_micros);
+        if expires_at.is_none_or(|end| end > now) {
+            let held = Held::new(Uuid::from_bytes(standing.id), expires_at, ruling);
+            keeper.hold(AppId(standing.app), subject, held);
+        }
+    }
+    Ok(chunk.verdicts.len() as u64)
+}
+
+/// Replaces the snapshot at `path` at once: a crash in the middle leaves the former one. What changes meanwhile may be in
+/// it or not; the topic has it from `next` on, and says it again.
+pub(super) fn save(
+    path: &Path,
+    topic: &str,
+    next: Vec<i64>,
+    taken_at: Timestamp,
+    decisions: &Decisions,
+) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(&unfinished)?);
+    let header = Header {
+        version: VERSION,
+        topic: topic.to_owned(),
+        taken_at,
+        next,
+    };
+    serde_json::to_writer(&mut file, &header)?;
+    file.write_all(b"\n")?;
+    let mut pages = Pages::default();
+    let mut failed = None;
+    decisions.each_held(|app, subject, held| {
+        if failed.is_none() {
+            failed = pages.add(app, subject, held, &mut file).err();
+        }
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    pages.write(&mut file)?;
+    write_chunk(&mut file, &[])?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    fs::rename(&unfinished, path)
+}
+
+/// The chunk that is being filled.
+#[derive(Default)]
+struct Pages {
+    chunk: Chunk<'static>,
+    rulings: Vec<Arc<Ruling>>,
+}
+
+impl Pages {
+    fn add(&mut self, app: AppId, subject: &Subject, held: &Held, file: &mut impl Write) -> io::Result<()> {
+        // The last one first: they come in runs, and there are few.
+        let known = self
+            .rulings
+            .iter()
+            .rposition(|ruling| Arc::ptr_eq(ruling, &held.ruling));
+        let ruling = match known {
+            Some(known) => known,
+            None => {
+                let ruling = &held.ruling;
+                let said = Said {
+                    effect: ruling.effect,
+                    source: ruling.source,
+                    code: ruling.code(),
+                    text: ruling.text.to_string(),
+                    rule: ruling.rule.as_deref().map(str::to_owned),
+                    commands: ruling.commands(),
+                };
+                self.chunk.rulings.push(serde_json::to_string(&said)?);
+                self.rulings.push(Arc::clone(ruling));
+                self.rulings.len() - 1
+            }
         };
-        let mut lines = BufReader::new(file).lines();
-        let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-        let header: Header = serde_json::from_str(&first)?;
-        let age = now.since(header.taken_at);
-        if header.topic != topic || age > AGE_MAX || header.taken_at > now.after(AGE_MAX) {
-            return Ok(None);
+        self.chunk.verdicts.push(Standing {
+            app: app.0,
+            kind: subject.kind().name(),
+            value: subject.value().to_owned().into(),
+            id: held.id.into_bytes(),
+            expires_at: held.expires_at().map(Timestamp::as_micros),
+            ruling: ruling as u32, // at most CHUNK_VERDICTS
+        });
+        match self.chunk.verdicts.len() < CHUNK_VERDICTS {
+            true => Ok(()),
+            false => self.write(file),
         }
-        let mut verdicts = Vec::new();
-        for line in lines {
-            verdicts.push(Verdict::decode(line?.as_bytes()).map_err(io::Error::other)?);
-        }
-        Ok(Some(Self {
-            taken_at: header.taken_at,
-            next: header.next,
-            verdicts,
-        }))
     }
 
-    /// Replaces the snapshot at `path` at once: a crash in the middle leaves the former one.
-    pub(super) fn save(
-        path: &Path,
-        topic: &str,
-        next: &[i64],
-        taken_at: Timestamp,
-        verdicts: impl Iterator<Item = Verdict>,
-    ) -> io::Result<()> {
-        let unfinished = path.with_extension("unfinished");
-        let mut file = BufWriter::new(File::create(&unfinished)?);
-        let header = Header {
-            topic: topic.to_owned(),
-            taken_at,
-            next: next.to_vec(),
-        };
-        serde_json::to_writer(&mut file, &header)?;
-        for verdict in verdicts {
-            file.write_all(b"\n")?;
-            serde_json::to_writer(&mut file, &verdict)?;
+    fn write(&mut self, file: &mut impl Write) -> io::Result<()> {
+        if self.chunk.verdicts.is_empty() {
+            return Ok(());
         }
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&unfinished, path)
+        let bytes = postcard::to_stdvec(&self.chunk).map_err(io::Error::other)?;
+        *self = Self::default();
+        write_chunk(file, &bytes)
+    }
+}
+
+fn write_chunk(file: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+    file.write_all(&length.to_be_bytes())?;
+    file.write_all(&crc32fast::hash(bytes).to_be_bytes())?;
+    file.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_schema::{Verdict, id};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::Fallback;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
+    /// What is held, in an order of its own.
+    fn all(decisions: &Decisions) -> Vec<String> {
+        let mut all = Vec::new();
+        decisions.each_held(|app, subject, held| all.push(format!("{app} {subject} {held:?}")));
+        all.sort();
+        all
+    }
+
+    fn verdict(number: u64, kind: SubjectKind, source: Source, text: &str, holds: Option<u64>) -> Verdict {
+        Verdict {
+            id: id::random(NOW),
+            app: AppId(number % 3),
+            subject: Subject::parse(kind, &format!("10.0.{}.{}", number / 256 % 256, number % 256)).expect("a subject"),
+            commands: if number.is_multiple_of(2) {
+                Vec::new()
+            } else {
+                vec!["Group.CallbackBeforeCreateTopic".to_owned()]
+            },
+            effect: if number.is_multiple_of(5) {
+                Effect::Allow
+            } else {
+                Effect::Deny
+            },
+            code: Some(10_100 + (number % 3) as u32),
+            text: text.to_owned(),
+            source,
+            rule: (source == Source::Rule).then(|| "burst".to_owned()),
+            reason: String::new(),
+            by: String::new(),
+            issued_at: NOW,
+            expires_at: holds.map(|seconds| NOW.after(Duration::from_secs(seconds))),
+            evidence: Vec::new(),
+        }
+    }
+
+    fn path() -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("verdicts.snapshot");
+        (folder, path)
+    }
+
+    #[test]
+    fn a_snapshot_that_is_cut_or_altered_anywhere_is_refused() {
+        let (_folder, path) = path();
+        let (decisions, mut keeper) = Decisions::new(10_000, Fallback::default());
+        for number in 0..5 {
+            keeper.put(
+                &verdict(number, SubjectKind::Operator, Source::Rule, "no", Some(60)),
+                NOW,
+            );
+        }
+        save(&path, "verdicts", vec![7], NOW, &decisions).expect("saved");
+        let whole = fs::read(&path).expect("read");
+        let body = whole.iter().position(|byte| *byte == b'\n').expect("a header") + 1;
+        let load = |bytes: &[u8]| {
+            fs::write(&path, bytes).expect("written");
+            let (again, mut keeper) = Decisions::new(10_000, Fallback::default());
+            let loaded = load(&path, "verdicts", NOW, &mut keeper);
+            loaded.map(|loaded| (loaded.map(|loaded| (loaded.next, loaded.verdicts)), all(&again)))
+        };
+        assert_eq!(load(&whole).expect("loaded"), (Some((vec![7], 5)), all(&decisions)));
+        for place in body..whole.len() {
+            assert!(load(&whole[..place]).is_err(), "cut at {place}");
+            let mut altered = whole.clone();
+            altered[place] ^= 1;
+            assert!(load(&altered).is_err(), "altered at {place}");
+        }
+        let former = br#"{"topic":"verdicts","taken_at":"2023-11-14T22:13:20.000000Z","next":[7]}"#;
+        assert!(load(former).is_err(), "of a version before");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_was_held_is_held_again(
+            verdicts in prop::collection::vec(
+                (0..2_000_u64, prop::sample::select(SubjectKind::ALL.to_vec()), any::<bool>(), "\\PC{0,20}", prop::option::of(1..100_u64)),
+                0..300,
+            ),
+            later in 0..100_u64,
+        ) {
+            let (_folder, path) = path();
+            let (decisions, mut keeper) = Decisions::new(10_000, Fallback::default());
+            for (number, kind, moderator, text, holds) in &verdicts {
+                let source = if *moderator { Source::Moderator } else { Source::Rule };
+                keeper.put(&verdict(*number, *kind, source, text, *holds), NOW);
+            }
+            save(&path, "verdicts", vec![1, 2], NOW, &decisions).expect("saved");
+            let later = NOW.after(Duration::from_secs(later));
+            while keeper.sweep(later) {}
+            let (again, mut keeper) = Decisions::new(10_000, Fallback::default());
+            let loaded = load(&path, "verdicts", later, &mut keeper).expect("readable").expect("young enough");
+            prop_assert_eq!(loaded.next, vec![1, 2]);
+            prop_assert_eq!(all(&again), all(&decisions));
+        }
     }
 }
