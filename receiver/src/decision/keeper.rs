@@ -80,9 +80,16 @@ impl Keeper {
         self.hold(verdict.app, verdict.subject.clone(), held)
     }
 
+    /// So many are to come: room for them is made at once, as far as there may be any.
+    pub(crate) fn expect(&mut self, verdicts: u64) {
+        let verdicts = verdicts.min(self.decisions.0.subjects_max);
+        self.decisions.0.store.reserve(usize::try_from(verdicts).unwrap_or(0));
+    }
+
     /// The same for one that is known to hold, in the form that is kept.
     pub(crate) fn hold(&mut self, app: AppId, subject: Subject, held: Held) -> Kept {
-        let known = self.decisions.0.store.entry(app, &subject);
+        let hash = self.decisions.0.store.hash_of(app, &subject);
+        let known = self.decisions.0.store.entry(hash, app, &subject);
         if known.is_none() && !self.has_room() {
             return Kept::Full;
         }
@@ -94,7 +101,7 @@ impl Keeper {
             Some(entry) => entry.with(held),
             None => Entry::new(app, subject, held),
         };
-        let hash = self.decisions.0.store.put(entry);
+        self.decisions.0.store.put(hash, entry);
         if let Some(end) = end {
             self.expiries.push(Reverse((end, halves(hash))));
             self.forget_stale_expiries();
@@ -104,10 +111,11 @@ impl Keeper {
 
     /// Forgets what the key's source said of its subject.
     pub fn lift(&mut self, key: &VerdictKey) {
-        if let Some(entry) = self.decisions.0.store.entry(key.app, &key.subject)
+        let hash = self.decisions.0.store.hash_of(key.app, &key.subject);
+        if let Some(entry) = self.decisions.0.store.entry(hash, key.app, &key.subject)
             && entry.of(key.source).is_some()
         {
-            self.drop_where(entry, |held| held.ruling.source == key.source);
+            self.drop_where(hash, entry, |held| held.ruling.source == key.source);
         }
     }
 
@@ -140,24 +148,25 @@ impl Keeper {
                 _ => return false,
             }
             if let Some(Reverse((_, hash))) = self.expiries.pop()
-                && let Some(entry) = self.decisions.0.store.entry_at(whole(hash))
+                && let hash = whole(hash)
+                && let Some(entry) = self.decisions.0.store.entry_at(hash)
                 // A newer verdict of the subject has an expiry of its own in the list.
                 && entry.held().any(|held| held.is_expired(now))
             {
-                self.drop_where(entry, |held| held.is_expired(now));
+                self.drop_where(hash, entry, |held| held.is_expired(now));
             }
         }
         true
     }
 
-    fn drop_where(&mut self, entry: Entry, gone: impl Fn(&Held) -> bool) {
+    fn drop_where(&mut self, hash: u128, entry: Entry, gone: impl Fn(&Held) -> bool) {
         let store = &self.decisions.0.store;
         let (app, subject) = (entry.app(), entry.subject().clone());
         if let Some(left) = entry.without(gone) {
-            store.put(left);
+            store.put(hash, left);
             return;
         }
-        store.remove(store.hash_of(app, &subject));
+        store.remove(hash);
         if subject.kind() == SubjectKind::Term {
             self.terms.remove(&(subject.value().into(), app));
             self.terms_changed = true;
@@ -178,11 +187,12 @@ impl Keeper {
                 return false;
             };
             let ends_then = |held: &Held| held.expires_at() == Some(end);
-            if let Some(entry) = self.decisions.0.store.entry_at(whole(hash))
+            let hash = whole(hash);
+            if let Some(entry) = self.decisions.0.store.entry_at(hash)
                 && entry.held().any(ends_then)
             {
                 self.decisions.0.evicted.fetch_add(1, Ordering::Relaxed);
-                self.drop_where(entry, ends_then);
+                self.drop_where(hash, entry, ends_then);
             }
         }
         true

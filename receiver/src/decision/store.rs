@@ -142,10 +142,12 @@ impl Store {
         }
     }
 
-    /// For the keeper alone: there is one, so what it reads does not change before it writes.
-    pub(super) fn entry(&self, app: AppId, subject: &Subject) -> Option<Entry> {
-        let entry = self.entry_at(self.hash_of(app, subject))?;
-        entry.is_of(app, subject.kind(), subject.value()).then_some(entry)
+    /// What holds about the subject with that hash. For the keeper alone: there is one, so what it reads does not change
+    /// before it writes.
+    pub(super) fn entry(&self, hash: u128, app: AppId, subject: &Subject) -> Option<Entry> {
+        let guard = self.by_subject.guard();
+        let entry = self.by_subject.get(&hash, &guard)?;
+        entry.is_of(app, subject.kind(), subject.value()).then(|| entry.clone())
     }
 
     pub(super) fn entry_at(&self, hash: u128) -> Option<Entry> {
@@ -160,9 +162,13 @@ impl Store {
             .for_each(|(hash, entry)| visit(*hash, entry));
     }
 
-    /// Replaces what holds about the subject. Gives the hash that it is found by.
-    pub(super) fn put(&self, entry: Entry) -> u128 {
-        let hash = self.hash_of(entry.app, &entry.subject);
+    /// Makes the table large enough for so many more at once.
+    pub(super) fn reserve(&self, more: usize) {
+        self.by_subject.reserve(more, &self.by_subject.guard());
+    }
+
+    /// Replaces what holds about the subject with that hash.
+    pub(super) fn put(&self, hash: u128, entry: Entry) {
         // Counted first: a count too high costs a look-up, one too low would miss a verdict.
         self.count(&entry.subject, 1);
         let guard = self.by_subject.guard();
@@ -173,7 +179,6 @@ impl Store {
             // The same subject, or another one of the same hash, which has to go.
             Some(former) => self.count(&former.subject, -1),
         }
-        hash
     }
 
     /// Forgets the subject.

@@ -42,6 +42,9 @@ struct Header {
     topic: String,
     taken_at: Timestamp,
     next: Vec<i64>,
+    /// About so many.
+    #[serde(default)]
+    verdicts: u64,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -96,6 +99,7 @@ pub(super) fn load(path: &Path, topic: &str, now: Timestamp, keeper: &mut Keeper
     if header.topic != topic || age > AGE_MAX || header.taken_at > now.after(AGE_MAX) {
         return Ok(None);
     }
+    keeper.expect(header.verdicts);
     let mut verdicts = 0;
     let mut bytes = Vec::new();
     while read_chunk(&mut file, &mut bytes)? {
@@ -170,6 +174,7 @@ pub(super) fn save(
         topic: topic.to_owned(),
         taken_at,
         next,
+        verdicts: decisions.subjects(),
     };
     serde_json::to_writer(&mut file, &header)?;
     file.write_all(b"\n")?;
