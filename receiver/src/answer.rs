@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use portcullis_schema::{AppId, Command, DecidedBy, Effect, Rung, Timestamp};
@@ -58,11 +58,11 @@ pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) 
     let (head, body) = request.into_parts();
     let mut query = Query::parse(head.uri.query().unwrap_or_default());
     if let Some(reply) = no_callback(&head.method, &query, &body) {
-        return reply;
+        return unread(&body, reply);
     }
     let caller = match app.authenticate(&mut query, received_at) {
         Ok(caller) => caller,
-        Err(forged) => return app.turn_away(query, &forged, received_at, began),
+        Err(forged) => return unread(&body, app.turn_away(query, &forged, received_at, began)),
     };
     app.authenticity.holds();
     let received = received::receive(body, app.body_bytes_max, deadline).await;
@@ -87,9 +87,16 @@ pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) 
     }
 }
 
+/// A body that nobody reads ends its connection, and that is said: a proxy may send Chat's next callback on it.
+fn unread(body: &Body, reply: Response<Body>) -> Response<Body> {
+    match body.is_end_stream() {
+        true => reply,
+        false => reply::closing(reply),
+    }
+}
+
 /// The answer to what is no callback at all: a browser, the console's probe.
 fn no_callback(method: &Method, query: &Query, body: &Body) -> Option<Response<Body>> {
-    use axum::body::HttpBody;
     match *method {
         Method::POST if query.claims_nothing() && body.is_end_stream() => Some(reply::alive()),
         Method::POST => None,

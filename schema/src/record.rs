@@ -46,7 +46,7 @@ pub struct AuditRecord {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub query: BTreeMap<String, String>,
     /// The body, where it is JSON: whole, without blanks between its parts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "even_null", default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Box<RawValue>>,
     /// The body, where it is text but not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +139,11 @@ pub enum Rung {
     /// A rung that a newer version knows.
     #[serde(other)]
     Unknown,
+}
+
+/// A body that is `null` is one: not the same as none.
+fn even_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl AuditRecord {

@@ -3,6 +3,7 @@
 
 mod abuse;
 mod answers;
+mod arbitrary;
 mod commands;
 mod configuration;
 mod crash;

@@ -56,6 +56,40 @@ fn a_receiver_is_not_ready_as_long_as_one_partition_of_the_verdicts_cannot_be_re
     receiver.ready().stop();
 }
 
+#[test]
+fn verdicts_in_partitions_that_were_added_later_are_in_force_without_a_restart() {
+    let site = Site::at(Kafka::start());
+    if !site.kafka.is_real() {
+        not_checked(
+            "partitions that are added to the verdicts",
+            "the test cluster cannot add one; set PORTCULLIS_TEST_KAFKA to a real broker",
+        );
+        return;
+    }
+    let receiver = site.receiver().ready();
+    let topic = &site.kafka.topics.verdicts;
+    let publish_of = |operators: &[String]| {
+        let verdicts = operators.iter().map(|operator| verdict(operator));
+        publish(
+            &site.kafka,
+            topic,
+            verdicts.map(|verdict| (verdict.key().to_string(), verdict.encode().expect("JSON"))),
+        );
+    };
+    publish_of(&["before".to_owned()]);
+    site.kafka.grow(topic, 12);
+    // Enough that each partition has some.
+    let later: Vec<String> = (0..100).map(|number| format!("later-{number}")).collect();
+    publish_of(&later);
+    let mut caller = site.caller();
+    for operator in later.iter().chain(["before".to_owned()].iter()) {
+        wait_until("it is refused", PATIENCE, || {
+            caller.post(&Callback::topic(operator, "x")).code() == 10_120
+        });
+    }
+    receiver.stop();
+}
+
 fn verdict(operator: &str) -> Verdict {
     let now = Timestamp::now();
     Verdict {

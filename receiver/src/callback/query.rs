@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use portcullis_schema::Timestamp;
+use portcullis_schema::{Command, Timestamp};
 
 /// Parameters kept beside Chat's own; a query is at most a request line long, this bounds the map.
 const OTHERS_MAX: usize = 32;
@@ -40,7 +41,7 @@ impl Query {
         if let Some(time) = self.request_time {
             others.insert("RequestTime".to_owned(), time);
         }
-        if let Some(text) = self.client_ip.filter(|text| text.parse::<std::net::IpAddr>().is_err()) {
+        if let Some(text) = self.client_ip.filter(|text| text.parse::<IpAddr>().is_err()) {
             others.insert("ClientIP".to_owned(), text);
         }
         others
@@ -57,12 +58,26 @@ impl Query {
         time.checked_sub(now.as_seconds())
     }
 
-    /// Masks the values of parameters that hold a secret: some projects put a token into the configured URL.
+    /// Masks parameters that hold a secret, in their names or values: some projects put a token into the configured URL.
+    /// Of Chat's own only where they are not what Chat sends: a digit is no secret, even if a token is one.
     pub fn mask(&mut self, holds_secret: impl Fn(&str) -> bool) {
-        for value in self.others.values_mut() {
-            if holds_secret(value) {
-                *value = "***".to_owned();
-            }
+        const MASK: &str = "***";
+        let own = [
+            self.request_time
+                .as_mut()
+                .filter(|time| !time.bytes().all(|byte| byte.is_ascii_digit())),
+            self.client_ip.as_mut().filter(|text| text.parse::<IpAddr>().is_err()),
+            self.command
+                .as_mut()
+                .filter(|name| matches!(Command::parse(name), Command::Other(_))),
+        ];
+        let values = own.into_iter().flatten().chain(self.others.values_mut());
+        for value in values.filter(|value| holds_secret(value)) {
+            *value = MASK.to_owned();
+        }
+        if self.others.keys().any(|name| holds_secret(name)) {
+            self.others.retain(|name, _| !holds_secret(name));
+            self.others.insert(MASK.to_owned(), MASK.to_owned());
         }
     }
 
@@ -90,5 +105,38 @@ impl Query {
             return;
         }
         *own = Some(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Query;
+
+    #[test]
+    fn a_token_is_masked_wherever_it_stands_and_what_chat_sends_is_kept() {
+        let secret = |text: &str| text.contains("s3cret");
+        let mut query = Query::parse(
+            "token=as3cret&s3cret&s3cretly=1&RequestTime=s3cret&ClientIP=s3cret&CallbackCommand=s3cret&a=b&Sign=s3cret",
+        );
+        query.mask(secret);
+        assert_eq!(query.claims().1, Some("***"));
+        let others: Vec<(String, String)> = query.into_others().into_iter().collect();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            others,
+            [
+                pair("***", "***"),
+                pair("ClientIP", "***"),
+                pair("RequestTime", "***"),
+                pair("a", "b"),
+                pair("token", "***")
+            ]
+        );
+
+        // Whatever the token is, what decides is left alone.
+        let mut query = Query::parse("RequestTime=1669872112&ClientIP=192.0.2.1&CallbackCommand=State.StateChange");
+        let before = query.clone();
+        query.mask(|_| true);
+        assert_eq!(query, before);
     }
 }

@@ -2,7 +2,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
 use super::{Folder, Kafka, PATIENCE, Portcullis};
@@ -20,6 +20,15 @@ impl Kafka {
         let created = runtime().block_on(self.admin().create_topics([&topic], &options()));
         for outcome in created.expect("an answer") {
             outcome.expect("the topic is made");
+        }
+    }
+
+    /// Adds partitions to the topic, until it has so many.
+    pub(crate) fn grow(&self, topic: &str, partitions: usize) {
+        let grown = NewPartitions::new(topic, partitions);
+        let grown = runtime().block_on(self.admin().create_partitions([&grown], &options()));
+        for outcome in grown.expect("an answer") {
+            outcome.expect("the topic has grown");
         }
     }
 
