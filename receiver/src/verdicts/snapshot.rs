@@ -9,6 +9,8 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Duration;
 
 use portcullis_schema::{AppId, Effect, Source, Subject, SubjectKind, Timestamp, Uuid};
@@ -26,6 +28,8 @@ const HEADER_BYTES_MAX: u64 = 1 << 20;
 const CHUNK_VERDICTS: usize = 4_096;
 /// A chunk of the longest subjects and texts; a length beyond it is damage.
 const CHUNK_BYTES_MAX: usize = 32 << 20;
+/// Chunks that are decoded before they are put in force: 1 MiB, so that neither thread waits for the other for long.
+const CHUNKS_AHEAD: usize = 4;
 
 /// What a loaded snapshot held.
 pub(super) struct Loaded {
@@ -58,13 +62,19 @@ struct Chunk<'a> {
 #[derive(Serialize, Deserialize)]
 struct Standing<'a> {
     app: u64,
-    /// Its place in [`SubjectKind::ALL`]'s names.
     kind: &'a str,
     value: std::borrow::Cow<'a, str>,
     id: [u8; 16],
     expires_at: Option<i64>,
     /// Its place in the chunk.
     ruling: u32,
+}
+
+/// A chunk that was read on another core.
+struct Decoded {
+    rulings: Vec<Ruling>,
+    /// Each with the place of its ruling.
+    verdicts: Vec<(AppId, Subject, Uuid, Option<Timestamp>, usize)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,11 +110,21 @@ pub(super) fn load(path: &Path, topic: &str, now: Timestamp, keeper: &mut Keeper
         return Ok(None);
     }
     keeper.expect(header.verdicts);
-    let mut verdicts = 0;
-    let mut bytes = Vec::new();
-    while read_chunk(&mut file, &mut bytes)? {
-        verdicts += put_chunk(&bytes, now, keeper)?;
-    }
+    let verdicts = thread::scope(|scope| {
+        let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
+        scope.spawn(move || {
+            let mut bytes = Vec::new();
+            // Whoever does not want it any more has met an error.
+            while let Some(chunk) = next_chunk(&mut file, &mut bytes).transpose()
+                && sender.send(chunk).is_ok()
+            {}
+        });
+        let mut verdicts = 0;
+        for chunk in chunks {
+            verdicts += put_chunk(chunk?, now, keeper);
+        }
+        io::Result::Ok(verdicts)
+    })?;
     Ok(Some(Loaded {
         taken_at: header.taken_at,
         next: header.next,
@@ -130,32 +150,54 @@ fn read_chunk(file: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<bool> {
     Ok(length > 0)
 }
 
-fn put_chunk(bytes: &[u8], now: Timestamp, keeper: &mut Keeper) -> io::Result<u64> {
+/// `None` at the end.
+fn next_chunk(file: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<Option<Decoded>> {
+    if !read_chunk(file, bytes)? {
+        return Ok(None);
+    }
     let chunk: Chunk<'_> = postcard::from_bytes(bytes).map_err(io::Error::other)?;
-    let mut rulings = Vec::with_capacity(chunk.rulings.len());
-    for json in &chunk.rulings {
+    let rulings = chunk.rulings.iter().map(|json| {
         let said: Said = serde_json::from_str(json)?;
-        rulings.push(keeper.share(Ruling::new(
-            (said.effect, said.source),
+        let kind = (said.effect, said.source);
+        Ok(Ruling::new(
+            kind,
             said.code,
             &said.text,
             said.rule.as_deref(),
             &said.commands,
-        )));
-    }
-    for standing in &chunk.verdicts {
+        ))
+    });
+    let rulings: Vec<Ruling> = rulings.collect::<io::Result<_>>()?;
+    let verdicts = chunk.verdicts.iter().map(|standing| {
         let no_kind = || io::Error::other("a kind of subject in it is not known");
         let kind = SubjectKind::parse(standing.kind).ok_or_else(no_kind)?;
         let subject = Subject::parse(kind, &standing.value).map_err(io::Error::other)?;
-        let ruling = rulings.get(standing.ruling as usize).map(Arc::clone);
-        let ruling = ruling.ok_or_else(|| io::Error::other("a ruling is missing in it"))?;
+        let ruling = standing.ruling as usize;
+        if ruling >= rulings.len() {
+            return Err(io::Error::other("a ruling is missing in it"));
+        }
         let expires_at = standing.expires_at.map(Timestamp::from_micros);
+        Ok((
+            AppId(standing.app),
+            subject,
+            Uuid::from_bytes(standing.id),
+            expires_at,
+            ruling,
+        ))
+    });
+    let verdicts = verdicts.collect::<io::Result<_>>()?;
+    Ok(Some(Decoded { rulings, verdicts }))
+}
+
+fn put_chunk(chunk: Decoded, now: Timestamp, keeper: &mut Keeper) -> u64 {
+    let count = chunk.verdicts.len() as u64;
+    let rulings: Vec<Arc<Ruling>> = chunk.rulings.into_iter().map(|ruling| keeper.share(ruling)).collect();
+    for (app, subject, id, expires_at, ruling) in chunk.verdicts {
         if expires_at.is_none_or(|end| end > now) {
-            let held = Held::new(Uuid::from_bytes(standing.id), expires_at, ruling);
-            keeper.hold(AppId(standing.app), subject, held);
+            keeper.hold(app, subject, Held::new(id, expires_at, Arc::clone(&rulings[ruling])));
         }
     }
-    Ok(chunk.verdicts.len() as u64)
+    count
 }
 
 /// Replaces the snapshot at `path` at once: a crash in the middle leaves the former one. What changes meanwhile may be in
