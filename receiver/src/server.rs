@@ -44,10 +44,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::answer::{self, Answering};
 use crate::drain::Drain;
@@ -200,6 +200,10 @@ impl Connections {
 
     /// Starts answering on it; `place` is given back at its end.
     fn open(self: &Arc<Self>, stream: TcpStream, place: OwnedSemaphorePermit) {
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "a connection broke");
+            return;
+        }
         let taken = self.places.take();
         let stopping = Arc::clone(&self.stopping);
         let group = match stopping.load(Ordering::Relaxed) {
@@ -283,10 +287,15 @@ async fn accept(
     loop {
         let accepted = tokio::select! {
             _ = stopped.changed() => break,
-            accepted = accept_one(&listener, &room, &connections.places) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, place)) => connections.open(stream, place),
+            Ok((stream, _)) => {
+                // Not given up when it stops meanwhile: those who leave make room.
+                if let Some(place) = place(&room, &connections.places).await {
+                    connections.open(stream, place);
+                }
+            }
             Err(error) => {
                 warn!(%error, "a connection cannot be accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -300,24 +309,19 @@ async fn accept(
     }
 }
 
-/// One waits here at the most, until somebody has left for it; those behind it wait in the kernel.
-async fn accept_one(
-    listener: &tokio::net::TcpListener,
-    room: &Arc<Semaphore>,
-    places: &Places,
-) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    let mut place = Arc::clone(room).try_acquire_owned();
-    while place.is_err() {
-        places.make_room();
-        // Never closed, so a place is all that can come of it.
-        place = match timeout(ROOM_PAUSE, Arc::clone(room).acquire_owned()).await {
-            Ok(place) => Ok(place.map_err(std::io::Error::other)?),
-            Err(_) => Arc::clone(room).try_acquire_owned(),
-        };
+/// One waits here at the most, until somebody has left for it; those behind it wait in the kernel. `None` never: the
+/// places are there as long as the server is.
+async fn place(room: &Arc<Semaphore>, places: &Places) -> Option<OwnedSemaphorePermit> {
+    loop {
+        match Arc::clone(room).try_acquire_owned() {
+            Ok(place) => return Some(place),
+            Err(TryAcquireError::Closed) => return None,
+            Err(TryAcquireError::NoPermits) => places.make_room(),
+        }
+        if let Ok(place) = timeout(ROOM_PAUSE, Arc::clone(room).acquire_owned()).await {
+            return place.ok();
+        }
     }
-    Ok((stream, place.map_err(std::io::Error::other)?))
 }
 
 /// What waits in the kernel's queue at this moment, which the end of the listener would reset.
@@ -336,7 +340,6 @@ fn accept_queued(
             Err(error) => return Err(error),
         };
         stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
         connections.open(TcpStream::from_std(stream)?, place);
     }
     Ok(())
