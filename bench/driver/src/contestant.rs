@@ -1,0 +1,289 @@
+//! Who is measured, how each is started, and what the system says it cost. Everyone runs pinned to core 0 and
+//! ends with the driver.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
+
+use clap::ValueEnum;
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+
+use crate::Table;
+use crate::load::{APP, TOKEN};
+
+/// Loading 100,000 verdicts takes about a second, Python's imports as long; a busy machine needs more.
+const START_MAX: Duration = Duration::from_secs(60);
+/// Twice what the peers take to flush.
+const STOP_MAX: Duration = Duration::from_secs(40);
+/// The kernel counts CPU time in ticks of 10 ms on every Linux that is in use.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Contestant {
+    Bare,
+    AxumBefore,
+    AxumAfter,
+    Go,
+    Python,
+    OursHost,
+    OursProcess,
+}
+
+/// Where a contestant writes and what it reads.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) built: &'a Path,
+    pub(crate) folder: &'a Path,
+    pub(crate) bootstrap: &'a str,
+    pub(crate) topic: &'a str,
+}
+
+impl Contestant {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Bare,
+        Self::AxumBefore,
+        Self::AxumAfter,
+        Self::Go,
+        Self::Python,
+        Self::OursHost,
+        Self::OursProcess,
+    ];
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Bare => "axum, constant answer (bare)",
+            Self::AxumBefore => "axum, moka, FutureProducer; answers before the acknowledgement",
+            Self::AxumAfter => "axum, moka, FutureProducer; answers after the acknowledgement",
+            Self::Go => "Go net/http, franz-go; answers after",
+            Self::Python => "Python FastAPI, confluent-kafka; answers after",
+            Self::OursHost => "Portcullis, durability host",
+            Self::OursProcess => "Portcullis, durability process",
+        }
+    }
+
+    pub(crate) fn records(self) -> bool {
+        self != Self::Bare
+    }
+
+    pub(crate) fn takes_part_in(self, table: Table) -> bool {
+        table == Table::Peers || self.records()
+    }
+
+    pub(crate) fn is_ours(self) -> bool {
+        matches!(self, Self::OursHost | Self::OursProcess)
+    }
+
+    /// What must be there before it can be started.
+    pub(crate) fn needs(self, built: &Path) -> PathBuf {
+        built.join(match self {
+            Self::Bare => "peer-axum-bare",
+            Self::AxumBefore | Self::AxumAfter => "peer-axum-kafka",
+            Self::Go => "peer-go",
+            Self::Python => "venv/ready",
+            Self::OursHost | Self::OursProcess => "portcullis",
+        })
+    }
+
+    /// The program and its arguments.
+    fn command(self, around: &Surroundings, address: SocketAddr, admin: SocketAddr) -> io::Result<Vec<String>> {
+        let program = |name: &str| around.built.join(name).display().to_string();
+        let mut words = match self {
+            Self::Bare => return Ok(vec![program("peer-axum-bare"), "--listen".into(), address.to_string()]),
+            Self::OursHost | Self::OursProcess => {
+                let file = configuration(self, around, address, admin)?;
+                return Ok(vec![program("portcullis"), "receiver".into(), "--config".into(), file]);
+            }
+            Self::AxumBefore => vec![program("peer-axum-kafka"), "--answer".into(), "before".into()],
+            Self::AxumAfter => vec![program("peer-axum-kafka"), "--answer".into(), "after".into()],
+            Self::Go => vec![program("peer-go")],
+            Self::Python => vec![program("venv/bin/python"), program("peer.py")],
+        };
+        let denied = program("denied.txt");
+        let address = address.to_string();
+        for (name, value) in [
+            ("listen", address.as_str()),
+            ("bootstrap", around.bootstrap),
+            ("topic", around.topic),
+            ("denied", &denied),
+            ("token", TOKEN),
+        ] {
+            words.extend([format!("--{name}"), value.to_owned()]);
+        }
+        Ok(words)
+    }
+}
+
+/// Writes the receiver's configuration; its path.
+fn configuration(
+    contestant: Contestant,
+    around: &Surroundings,
+    address: SocketAddr,
+    admin: SocketAddr,
+) -> io::Result<String> {
+    let durability = if contestant == Contestant::OursHost {
+        "host"
+    } else {
+        "process"
+    };
+    let data = around.folder.join("data");
+    let text = format!(
+        "[kafka]\nbootstrap = \"{}\"\ntopics = {{ callbacks = \"{}\" }}\n\n[[apps]]\nid = {APP}\ntokens = [\"{TOKEN}\"]\n\n\
+         [receiver]\ninstance = \"bench\"\nlisten = \"{address}\"\nadmin = \"{admin}\"\ndata = \"{}\"\n\n\
+         [receiver.journal]\ndurability = \"{durability}\"\n",
+        around.bootstrap,
+        around.topic,
+        data.display()
+    );
+    let file = around.folder.join("portcullis.toml");
+    fs::write(&file, text)?;
+    Ok(file.display().to_string())
+}
+
+/// A contestant that runs; ended when dropped.
+pub(crate) struct Running {
+    contestant: Contestant,
+    child: Child,
+    words: Vec<String>,
+    log: PathBuf,
+    pub(crate) address: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Running {
+    pub(crate) fn start(contestant: Contestant, around: &Surroundings) -> io::Result<Self> {
+        fs::create_dir_all(around.folder)?;
+        let (address, admin) = (free_address()?, free_address()?);
+        let words = contestant.command(around, address, admin)?;
+        let log = around.folder.join("log");
+        let child = spawn(&words, &log)?;
+        let mut running = Self {
+            contestant,
+            child,
+            words,
+            log,
+            address,
+            admin,
+        };
+        running.wait_until_ready()?;
+        Ok(running)
+    }
+
+    fn wait_until_ready(&mut self) -> io::Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < START_MAX {
+            if self.child.try_wait()?.is_some() {
+                return Err(io::Error::other(format!(
+                    "it ended at start; see {}",
+                    self.log.display()
+                )));
+            }
+            if self.answers() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Err(io::Error::other(format!(
+            "it was not ready in {} s; see {}",
+            START_MAX.as_secs(),
+            self.log.display()
+        )))
+    }
+
+    fn answers(&self) -> bool {
+        if !self.contestant.is_ours() {
+            return TcpStream::connect(self.address).is_ok();
+        }
+        ready(self.admin).unwrap_or(false)
+    }
+
+    /// kill -9, and at once the same command on the same address and data.
+    pub(crate) fn kill_and_restart(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        self.child = spawn(&self.words, &self.log)?;
+        self.wait_until_ready()
+    }
+
+    /// User and system time of all its threads.
+    pub(crate) fn cpu(&self) -> io::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name stands in brackets and may hold spaces; what follows is fields 3 and on, times are 14 and 15.
+        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks: u32 = after
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u32>().ok())
+            .sum();
+        Ok(TICK * ticks)
+    }
+
+    /// The most memory it was ever resident with, in KiB.
+    pub(crate) fn memory_peak_kib(&self) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+            .ok_or_else(|| io::Error::other("no VmHWM"))
+    }
+
+    /// Asks it to end, and waits.
+    pub(crate) fn stop(mut self) -> io::Result<()> {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            kill_process(pid, Signal::TERM)?;
+        }
+        let asked = Instant::now();
+        while asked.elapsed() < STOP_MAX {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        eprintln!(
+            "bench: {} did not end in {} s and is killed",
+            self.contestant.title(),
+            STOP_MAX.as_secs()
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// taskset replaces itself by the contestant, so the child's id is the contestant's.
+fn spawn(words: &[String], log: &Path) -> io::Result<Child> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
+    Command::new("taskset")
+        .args(["-c", "0"])
+        .args(words)
+        .env("GOMAXPROCS", "1")
+        .env("PORTCULLIS_LOG", "warn")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+}
+
+/// Free now; taken again at once, so that a clash is as good as impossible.
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+fn ready(admin: SocketAddr) -> io::Result<bool> {
+    use std::io::{Read, Write};
+    let mut connection = TcpStream::connect(admin)?;
+    connection.set_read_timeout(Some(Duration::from_secs(2)))?;
+    connection.write_all(b"GET /ready HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+    let mut start = [0; 12];
+    connection.read_exact(&mut start)?;
+    Ok(start.ends_with(b"200"))
+}

@@ -1,0 +1,313 @@
+//! Sends callbacks over kept connections and judges every answer.
+//!
+//! Each connection is a thread that blocks, because the sender has one core and a thread costs it less than a
+//! runtime would. At a fixed rate the threads take numbered tickets; a ticket's intended time follows from its
+//! number alone, so a slow answer delays nobody's clock: latency counts from the intended time. A caller gives up
+//! after 2 s, as Chat does, and comes back on a new connection.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+/// Chat's own patience.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A thread here holds two small buffers.
+const STACK_BYTES: usize = 128 * 1024;
+/// An answer of the contract has 200 to 400 bytes with its headers; what is longer is wrong.
+const ANSWER_BYTES_MAX: usize = 8 * 1024;
+/// How many operators are denied; every tenth callback is one of theirs.
+pub(crate) const DENIED: u64 = 100_000;
+/// One callback in so many carries a digest that is not Chat's.
+const FORGED_EVERY: u64 = 100;
+const DENIED_EVERY: u64 = 10;
+/// The app and the token of every callback.
+pub(crate) const APP: u32 = 1_400_000_001;
+/// See `APP`.
+pub(crate) const TOKEN: &str = "bench-token";
+
+/// How callbacks are sent.
+#[derive(Clone, Copy)]
+pub(crate) enum Pace {
+    /// The next as soon as the last was answered.
+    Saturation,
+    /// So many a second, whatever the answers do.
+    Fixed(u64),
+}
+
+/// What one load is.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) address: SocketAddr,
+    pub(crate) pace: Pace,
+    pub(crate) lasts: Duration,
+    /// One for each callback that may be waiting at once.
+    pub(crate) connections: usize,
+    /// The first callback's number; numbers are unique within a topic.
+    pub(crate) first: u64,
+    /// The bare floor knows nobody and checks nothing, so its answers are only read.
+    pub(crate) judged: bool,
+}
+
+/// What became of one callback.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// 200 and the code of the contract: must be recorded.
+    Answered,
+    /// 403 for what was forged.
+    Refused,
+    /// No answer, or not 200, or too late for Chat.
+    Unanswered,
+    /// An answer that the contract does not allow.
+    Wrong,
+}
+
+/// One callback and its end.
+#[derive(Clone, Copy)]
+pub(crate) struct Outcome {
+    pub(crate) number: u64,
+    pub(crate) latency_us: u32,
+    pub(crate) end: End,
+}
+
+/// Runs the load to its end; outcomes in no order.
+pub(crate) fn run(load: Load) -> io::Result<Vec<Outcome>> {
+    let tickets = AtomicU64::new(0);
+    let started = Instant::now();
+    thread::scope(|scope| {
+        let mut callers = Vec::with_capacity(load.connections);
+        for _ in 0..load.connections {
+            let tickets = &tickets;
+            callers.push(
+                thread::Builder::new()
+                    .stack_size(STACK_BYTES)
+                    .spawn_scoped(scope, move || Caller::new(load).call_until_the_end(tickets, started))?,
+            );
+        }
+        let mut outcomes = Vec::new();
+        for caller in callers {
+            outcomes.extend(caller.join().map_err(|_| io::Error::other("a caller panicked"))?);
+        }
+        Ok(outcomes)
+    })
+}
+
+struct Caller {
+    load: Load,
+    connection: Option<TcpStream>,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+    signed_for: u64,
+    sign: String,
+}
+
+impl Caller {
+    fn new(load: Load) -> Self {
+        let (request, answer) = (Vec::with_capacity(1024), Vec::with_capacity(1024));
+        Self {
+            load,
+            connection: None,
+            request,
+            answer,
+            signed_for: 0,
+            sign: String::new(),
+        }
+    }
+
+    fn call_until_the_end(mut self, tickets: &AtomicU64, started: Instant) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        loop {
+            let ticket = tickets.fetch_add(1, Ordering::Relaxed);
+            let intended = match self.load.pace {
+                Pace::Saturation => Instant::now(),
+                Pace::Fixed(rate) => started + Duration::from_nanos(ticket * 1_000_000_000 / rate),
+            };
+            if intended >= started + self.load.lasts {
+                return outcomes;
+            }
+            thread::sleep(intended.saturating_duration_since(Instant::now()));
+            let number = self.load.first + ticket;
+            // Nobody is waiting for it any more: Chat has let it through long ago.
+            let end = if intended.elapsed() > PATIENCE {
+                End::Unanswered
+            } else {
+                self.call(number)
+            };
+            let latency_us = u32::try_from(intended.elapsed().as_micros()).unwrap_or(u32::MAX);
+            outcomes.push(Outcome {
+                number,
+                latency_us,
+                end,
+            });
+            if end == End::Unanswered && matches!(self.load.pace, Pace::Saturation) {
+                // A contestant that is gone must not be called a million times a second.
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    fn call(&mut self, number: u64) -> End {
+        let forged = number % FORGED_EVERY == FORGED_EVERY - 1;
+        let denied = number % DENIED_EVERY == 0;
+        self.write_request(number, denied, forged);
+        let Ok(length) = self.exchange() else {
+            self.connection = None;
+            return End::Unanswered;
+        };
+        if !self.load.judged {
+            return End::Answered;
+        }
+        judge(&self.answer[..length], denied, forged)
+    }
+
+    fn write_request(&mut self, number: u64, denied: bool, forged: bool) {
+        let seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        if seconds != self.signed_for {
+            self.signed_for = seconds;
+            self.sign = sign(seconds);
+        }
+        let spread = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+        let operator = if denied {
+            denied_operator(spread % DENIED)
+        } else {
+            format!("user-{}", spread % 1_000_000)
+        };
+        let body = format!(
+            r#"{{"CallbackCommand":"Group.CallbackBeforeCreateTopic","Operator_Account":"{operator}","Type":"Community","Name":"callback-{number}"}}"#
+        );
+        let sign = if forged { "00" } else { self.sign.as_str() };
+        self.request.clear();
+        // Writing into a Vec cannot fail.
+        let _ = write!(
+            self.request,
+            "POST /?SdkAppid={APP}&CallbackCommand=Group.CallbackBeforeCreateTopic&contenttype=json&ClientIP=203.0.113.7\
+             &OptPlatform=iOS&Sign={sign}&RequestTime={seconds} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+    }
+
+    /// Sends the request and reads one whole answer; its length.
+    fn exchange(&mut self) -> io::Result<usize> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let connection = TcpStream::connect_timeout(&self.load.address, PATIENCE)?;
+                connection.set_nodelay(true)?;
+                connection.set_read_timeout(Some(PATIENCE))?;
+                connection
+            }
+        };
+        connection.write_all(&self.request)?;
+        self.answer.clear();
+        let mut chunk = [0; 1024];
+        let length = loop {
+            let read = connection.read(&mut chunk)?;
+            if read == 0 || self.answer.len() > ANSWER_BYTES_MAX {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.answer.extend_from_slice(&chunk[..read]);
+            if let Some(length) = whole_length(&self.answer)
+                && self.answer.len() >= length
+            {
+                break length;
+            }
+        };
+        self.connection = Some(connection);
+        Ok(length)
+    }
+}
+
+/// The name of one of the denied.
+pub(crate) fn denied_operator(index: u64) -> String {
+    format!("denied-{index}")
+}
+
+fn sign(seconds: u64) -> String {
+    let digest = Sha256::new()
+        .chain_update(TOKEN)
+        .chain_update(seconds.to_string())
+        .finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The length of head and body, once the head is whole.
+fn whole_length(answer: &[u8]) -> Option<usize> {
+    let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&answer[..head]).ok()?;
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse::<usize>().ok())?
+    })?;
+    Some(head + length)
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    #[serde(rename = "ActionStatus")]
+    action_status: String,
+    #[serde(rename = "ErrorInfo")]
+    _error_info: String,
+    #[serde(rename = "ErrorCode")]
+    error_code: u32,
+}
+
+fn judge(answer: &[u8], denied: bool, forged: bool) -> End {
+    let status = answer.get(9..12).unwrap_or_default();
+    if forged {
+        return if status == b"403" { End::Refused } else { End::Wrong };
+    }
+    // An honest "not now": Chat lets the operation through, so it counts as no answer, not as a lie.
+    if status.starts_with(b"5") {
+        return End::Unanswered;
+    }
+    let body = answer
+        .windows(4)
+        .position(|bytes| bytes == b"\r\n\r\n")
+        .map_or(&[][..], |head| &answer[head + 4..]);
+    let Ok(reply) = serde_json::from_slice::<Reply>(body) else {
+        return End::Wrong;
+    };
+    let code = if denied { 10_101 } else { 0 };
+    if status == b"200" && reply.action_status == "OK" && reply.error_code == code {
+        return End::Answered;
+    }
+    End::Wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{End, judge, whole_length};
+
+    const ALLOWED: &[u8] =
+        b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{\"ActionStatus\":\"OK\",\"ErrorInfo\":\"\",\"ErrorCode\":0}";
+
+    #[test]
+    fn an_answer_is_whole_when_head_and_body_are_there() {
+        assert_eq!(whole_length(&ALLOWED[..30]), None);
+        assert_eq!(whole_length(ALLOWED), Some(ALLOWED.len()));
+    }
+
+    #[test]
+    fn every_answer_that_the_contract_does_not_allow_is_wrong() {
+        assert!(judge(ALLOWED, false, false) == End::Answered);
+        assert!(
+            judge(ALLOWED, true, false) == End::Wrong,
+            "a denied operator was let through"
+        );
+        assert!(
+            judge(ALLOWED, false, true) == End::Wrong,
+            "a forged callback was believed"
+        );
+        assert!(judge(b"HTTP/1.1 200 OK\r\n\r\n{}", false, false) == End::Wrong);
+        assert!(judge(b"HTTP/1.1 503 Unavailable\r\n\r\n{}", false, false) == End::Unanswered);
+    }
+}

@@ -1,0 +1,265 @@
+//! One contestant, one round, one table: start it on an empty topic, load it, let it drain, stop it, count.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+
+use crate::Table;
+use crate::contestant::{Contestant, Running, Surroundings};
+use crate::load::{self, DENIED, End, Load, Outcome, Pace, denied_operator};
+use crate::topic;
+
+/// Enough to keep one core busy whatever a contestant waits for.
+const SATURATING: usize = 64;
+/// The outages' rate times Chat's patience of 2 s: no callback waits for a caller.
+const PATIENT: usize = 2_100;
+/// The rate while the broker stands still, callbacks a second.
+const FROZEN_RATE: u64 = 1_000;
+/// For how long it stands still.
+const FROZEN: Duration = Duration::from_secs(10);
+/// How long the load goes on before and after.
+const AROUND: Duration = Duration::from_secs(5);
+/// The rate at the kill: what the slowest can almost do.
+const KILLED_RATE: u64 = 2_000;
+/// What an answer has to keep, and what is later counts as late.
+const DEADLINE_US: u32 = 300_000;
+/// Numbers of the second load in a topic begin here, far above what the first can reach.
+const SECOND_LOAD: u64 = 1_000_000_000;
+
+/// The raw figures of one round.
+#[derive(Clone, Serialize)]
+pub(crate) struct Row {
+    pub(crate) table: Table,
+    pub(crate) contestant: Contestant,
+    pub(crate) round: u32,
+    pub(crate) called: u64,
+    pub(crate) answered: u64,
+    pub(crate) in_deadline: u64,
+    pub(crate) unanswered: u64,
+    pub(crate) wrong: u64,
+    /// Answered, and not in the topic.
+    pub(crate) lost: u64,
+    /// In the topic more than once.
+    pub(crate) doubled: u64,
+    /// At saturation; peers only.
+    pub(crate) cpu_us: f64,
+    /// At saturation; peers only.
+    pub(crate) per_second: f64,
+    /// At the fixed rate, microseconds: p50, p99, p99.9.
+    pub(crate) latency_us: [u32; 3],
+    pub(crate) memory_peak_mib: f64,
+}
+
+/// What stays the same in all rounds.
+pub(crate) struct Bench {
+    built: PathBuf,
+    bootstrap: String,
+    broker: Pid,
+    seconds: u64,
+    rate: u64,
+}
+
+impl Bench {
+    /// Needs the broker that tests/kafka/run has started; writes who is denied, for both kinds of contestants.
+    pub(crate) fn new(built: PathBuf, seconds: u64, rate: u64) -> Result<Self, Box<dyn Error>> {
+        let missing = "no broker: start this by bench/run";
+        let bootstrap = env::var("PORTCULLIS_TEST_KAFKA").map_err(|_| missing)?;
+        let broker = env::var("PORTCULLIS_TEST_KAFKA_PID").map_err(|_| missing)?;
+        let broker = Pid::from_raw(broker.parse()?).ok_or(missing)?;
+        let denied: String = (0..DENIED).map(|index| denied_operator(index) + "\n").collect();
+        fs::write(built.join("denied.txt"), denied)?;
+        let bench = Self {
+            built,
+            bootstrap,
+            broker,
+            seconds,
+            rate,
+        };
+        if bench.is_built(Contestant::OursHost) {
+            bench.create_our_topics()?;
+            topic::write_verdicts(&bench.bootstrap)?;
+        }
+        Ok(bench)
+    }
+
+    pub(crate) fn is_built(&self, contestant: Contestant) -> bool {
+        contestant.needs(&self.built).exists()
+    }
+
+    fn create_our_topics(&self) -> Result<(), Box<dyn Error>> {
+        let folder = self.built.join("rounds");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder)?;
+        let file = folder.join("topics.toml");
+        let app = load::APP;
+        fs::write(
+            &file,
+            format!(
+                "[kafka]\nbootstrap = \"{}\"\n[[apps]]\nid = {app}\ntokens = [\"x\"]\n",
+                self.bootstrap
+            ),
+        )?;
+        let mut command = std::process::Command::new(self.built.join("portcullis"));
+        let status = command
+            .args(["topics", "create", "--config"])
+            .arg(file)
+            .stdout(std::io::stderr())
+            .status()?;
+        if !status.success() {
+            return Err("portcullis topics create failed".into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn measure(&self, table: Table, contestant: Contestant, round: u32) -> Result<Row, Box<dyn Error>> {
+        let name = format!("callbacks-{table:?}-{contestant:?}-{round}").to_lowercase();
+        topic::create(&self.bootstrap, &name)?;
+        let folder = self.built.join("rounds").join(&name);
+        let around = Surroundings {
+            built: &self.built,
+            folder: &folder,
+            bootstrap: &self.bootstrap,
+            topic: &name,
+        };
+        let mut running = Running::start(contestant, &around)?;
+        let mut row = Row {
+            table,
+            contestant,
+            round,
+            called: 0,
+            answered: 0,
+            in_deadline: 0,
+            unanswered: 0,
+            wrong: 0,
+            lost: 0,
+            doubled: 0,
+            cpu_us: 0.0,
+            per_second: 0.0,
+            latency_us: [0; 3],
+            memory_peak_mib: 0.0,
+        };
+        let outcomes = match table {
+            Table::Peers => self.fixed_then_saturated(&running, contestant, &name, &mut row)?,
+            Table::Frozen => self.frozen(&running)?,
+            Table::Killed => self.killed(&mut running)?,
+        };
+        if contestant.records() {
+            topic::wait_until_still(&self.bootstrap, &name)?;
+        }
+        row.memory_peak_mib = running.memory_peak_kib()? as f64 / 1024.0;
+        running.stop()?;
+        row.judge(&outcomes);
+        if contestant.records() {
+            let counts = topic::count(&self.bootstrap, &name)?;
+            let answered = outcomes.iter().filter(|outcome| outcome.end == End::Answered);
+            row.lost = answered.filter(|outcome| !counts.contains_key(&outcome.number)).count() as u64;
+            row.doubled = counts.values().filter(|times| **times > 1).count() as u64;
+        }
+        // The journal of a round that was counted helps nobody.
+        let _ = fs::remove_dir_all(folder.join("data"));
+        Ok(row)
+    }
+
+    fn load(&self, running: &Running, pace: Pace, lasts: Duration, connections: usize) -> Load {
+        Load {
+            address: running.address,
+            pace,
+            lasts,
+            connections,
+            first: 0,
+            judged: true,
+        }
+    }
+
+    fn fixed_then_saturated(
+        &self,
+        running: &Running,
+        contestant: Contestant,
+        topic: &str,
+        row: &mut Row,
+    ) -> Result<Vec<Outcome>, Box<dyn Error>> {
+        let judged = contestant.records();
+        let lasts = Duration::from_secs(self.seconds);
+        let warm = self.load(running, Pace::Saturation, Duration::from_secs(1), SATURATING);
+        let mut outcomes = load::run(Load {
+            judged,
+            first: 2 * SECOND_LOAD,
+            ..warm
+        })?;
+        let fixed = self.load(running, Pace::Fixed(self.rate), lasts, SATURATING);
+        let fixed = load::run(Load { judged, ..fixed })?;
+        row.latency_us = percentiles(&fixed);
+        outcomes.extend(fixed);
+
+        let before = running.cpu()?;
+        let saturated = self.load(running, Pace::Saturation, lasts, SATURATING);
+        let saturated = load::run(Load {
+            judged,
+            first: SECOND_LOAD,
+            ..saturated
+        })?;
+        let answers = saturated
+            .iter()
+            .filter(|outcome| matches!(outcome.end, End::Answered | End::Refused))
+            .count() as f64;
+        row.per_second = answers / lasts.as_secs_f64();
+        // Who answers first works afterwards: that work is the callbacks' too.
+        if contestant.records() {
+            topic::wait_until_still(&self.bootstrap, topic)?;
+        }
+        row.cpu_us = (running.cpu()? - before).as_secs_f64() * 1e6 / answers;
+        outcomes.extend(saturated);
+        Ok(outcomes)
+    }
+
+    fn frozen(&self, running: &Running) -> Result<Vec<Outcome>, Box<dyn Error>> {
+        let load = self.load(running, Pace::Fixed(FROZEN_RATE), AROUND + FROZEN + AROUND, PATIENT);
+        thread::scope(|scope| {
+            let loading = scope.spawn(move || load::run(load));
+            thread::sleep(AROUND);
+            kill_process(self.broker, Signal::STOP)?;
+            thread::sleep(FROZEN);
+            kill_process(self.broker, Signal::CONT)?;
+            Ok(loading.join().map_err(|_| "the load panicked")??)
+        })
+    }
+
+    fn killed(&self, running: &mut Running) -> Result<Vec<Outcome>, Box<dyn Error>> {
+        let load = self.load(running, Pace::Fixed(KILLED_RATE), AROUND, PATIENT);
+        thread::scope(|scope| {
+            let loading = scope.spawn(move || load::run(load));
+            thread::sleep(AROUND / 2);
+            running.kill_and_restart()?;
+            Ok(loading.join().map_err(|_| "the load panicked")??)
+        })
+    }
+}
+
+impl Row {
+    fn judge(&mut self, outcomes: &[Outcome]) {
+        self.called = outcomes.len() as u64;
+        for outcome in outcomes {
+            match outcome.end {
+                End::Answered | End::Refused => {
+                    self.answered += 1;
+                    self.in_deadline += u64::from(outcome.latency_us <= DEADLINE_US);
+                }
+                End::Unanswered => self.unanswered += 1,
+                End::Wrong => self.wrong += 1,
+            }
+        }
+    }
+}
+
+fn percentiles(outcomes: &[Outcome]) -> [u32; 3] {
+    let mut latencies: Vec<u32> = outcomes.iter().map(|outcome| outcome.latency_us).collect();
+    latencies.sort_unstable();
+    [500, 990, 999].map(|permille| {
+        let place = latencies.len().saturating_sub(1) * permille / 1_000;
+        latencies.get(place).copied().unwrap_or_default()
+    })
+}

@@ -1,0 +1,87 @@
+//! Rounds become a line of medians, with the smallest and largest in brackets.
+
+use std::fmt::Write;
+
+use crate::Table;
+use crate::contestant::Contestant;
+use crate::measure::Row;
+
+/// The table in Markdown; contestants that were not measured have no line.
+pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
+    let rows: Vec<&Row> = rows.iter().filter(|row| row.table == table).collect();
+    let bare = median(&of(&rows, Contestant::Bare), |row| row.cpu_us);
+    let header = match table {
+        Table::Peers => {
+            "| contestant | CPU us a callback | × bare | max/s | p50 us | p99 us | p99.9 us | peak MiB | unanswered | lost | doubled |"
+        }
+        Table::Frozen => "| broker still for 10 s of 20 | in 300 ms, % | unanswered | answered and lost | doubled |",
+        Table::Killed => "| kill -9 under load | called | unanswered | answered and lost | doubled |",
+    };
+    let columns = header.matches('|').count() - 1;
+    let mut text = format!("{header}\n|{}\n", "---|".repeat(columns));
+    for contestant in Contestant::ALL {
+        let mine = of(&rows, contestant);
+        if mine.is_empty() {
+            continue;
+        }
+        let figure = |of: fn(&Row) -> f64, decimals: usize| spread(&mine, of, decimals);
+        let unanswered = figure(|row| row.unanswered as f64, 0);
+        let lost = figure(|row| row.lost as f64, 0);
+        let doubled = figure(|row| row.doubled as f64, 0);
+        let cells = match table {
+            Table::Peers => {
+                let ratio = bare.zip(median(&mine, |row| row.cpu_us));
+                vec![
+                    figure(|row| row.cpu_us, 1),
+                    ratio.map_or_else(|| "-".to_owned(), |(bare, own)| format!("{:.1}", own / bare)),
+                    figure(|row| row.per_second, 0),
+                    figure(|row| row.latency_us[0].into(), 0),
+                    figure(|row| row.latency_us[1].into(), 0),
+                    figure(|row| row.latency_us[2].into(), 0),
+                    figure(|row| row.memory_peak_mib, 0),
+                    unanswered,
+                    lost,
+                    doubled,
+                ]
+            }
+            Table::Frozen => {
+                let share = |row: &Row| 100.0 * row.in_deadline as f64 / row.called as f64;
+                vec![figure(share, 1), unanswered, lost, doubled]
+            }
+            Table::Killed => vec![figure(|row| row.called as f64, 0), unanswered, lost, doubled],
+        };
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "| {} | {} |", contestant.title(), cells.join(" | "));
+    }
+    text
+}
+
+fn of<'a>(rows: &[&'a Row], contestant: Contestant) -> Vec<&'a Row> {
+    rows.iter()
+        .copied()
+        .filter(|row| row.contestant == contestant)
+        .collect()
+}
+
+fn sorted(rows: &[&Row], of: impl Fn(&Row) -> f64) -> Vec<f64> {
+    let mut figures: Vec<f64> = rows.iter().map(|row| of(row)).collect();
+    figures.sort_by(f64::total_cmp);
+    figures
+}
+
+fn median(rows: &[&Row], of: impl Fn(&Row) -> f64) -> Option<f64> {
+    let figures = sorted(rows, of);
+    figures.get(figures.len() / 2).copied()
+}
+
+fn spread(rows: &[&Row], of: impl Fn(&Row) -> f64, decimals: usize) -> String {
+    let figures = sorted(rows, of);
+    let (Some(least), Some(most)) = (figures.first(), figures.last()) else {
+        return "-".to_owned();
+    };
+    let middle = figures[figures.len() / 2];
+    if least == most {
+        return format!("{middle:.decimals$}");
+    }
+    format!("{middle:.decimals$} ({least:.decimals$}-{most:.decimals$})")
+}
