@@ -12,7 +12,7 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
     let bare = median(&of(&rows, Contestant::Bare), |row| row.cpu_us);
     let header = match table {
         Table::Peers => {
-            "| contestant | CPU us a callback | × bare | max/s | p50 us | p99 us | p99.9 us | peak MiB | unanswered | wrong | lost | doubled |"
+            "| contestant | CPU us a callback | × bare | max/s | core busy, % | p50 us | p99 us | p99.9 us | peak MiB | unanswered | wrong | lost | doubled |"
         }
         Table::Frozen => {
             "| broker still for 10 s of 20 | in 300 ms, % | unanswered | wrong | answered and lost | doubled |"
@@ -38,6 +38,7 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
                     figure(|row| row.cpu_us, 1),
                     ratio.map_or_else(|| "-".to_owned(), |(bare, own)| format!("{:.1}", own / bare)),
                     figure(|row| row.per_second, 0),
+                    figure(|row| row.cpu_us * row.per_second / 1e4, 0),
                     figure(|row| row.latency_us[0].into(), 0),
                     figure(|row| row.latency_us[1].into(), 0),
                     figure(|row| row.latency_us[2].into(), 0),
