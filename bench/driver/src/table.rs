@@ -12,10 +12,12 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
     let bare = median(&of(&rows, Contestant::Bare), |row| row.cpu_us);
     let header = match table {
         Table::Peers => {
-            "| contestant | CPU us a callback | × bare | max/s | p50 us | p99 us | p99.9 us | peak MiB | unanswered | lost | doubled |"
+            "| contestant | CPU us a callback | × bare | max/s | core busy, % | p50 us | p99 us | p99.9 us | peak MiB | unanswered | wrong | lost | doubled |"
         }
-        Table::Frozen => "| broker still for 10 s of 20 | in 300 ms, % | unanswered | answered and lost | doubled |",
-        Table::Killed => "| kill -9 under load | called | unanswered | answered and lost | doubled |",
+        Table::Frozen => {
+            "| broker still for 10 s of 20 | in 300 ms, % | unanswered | wrong | answered and lost | doubled |"
+        }
+        Table::Killed => "| kill -9 under load | called | unanswered | wrong | answered and lost | doubled |",
     };
     let columns = header.matches('|').count() - 1;
     let mut text = format!("{header}\n|{}\n", "---|".repeat(columns));
@@ -26,6 +28,7 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
         }
         let figure = |of: fn(&Row) -> f64, decimals: usize| spread(&mine, of, decimals);
         let unanswered = figure(|row| row.unanswered as f64, 0);
+        let wrong = figure(|row| row.wrong as f64, 0);
         let lost = figure(|row| row.lost as f64, 0);
         let doubled = figure(|row| row.doubled as f64, 0);
         let cells = match table {
@@ -35,20 +38,22 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
                     figure(|row| row.cpu_us, 1),
                     ratio.map_or_else(|| "-".to_owned(), |(bare, own)| format!("{:.1}", own / bare)),
                     figure(|row| row.per_second, 0),
+                    figure(|row| row.cpu_us * row.per_second / 1e4, 0),
                     figure(|row| row.latency_us[0].into(), 0),
                     figure(|row| row.latency_us[1].into(), 0),
                     figure(|row| row.latency_us[2].into(), 0),
                     figure(|row| row.memory_peak_mib, 0),
                     unanswered,
+                    wrong,
                     lost,
                     doubled,
                 ]
             }
             Table::Frozen => {
                 let share = |row: &Row| 100.0 * row.in_deadline as f64 / row.called as f64;
-                vec![figure(share, 1), unanswered, lost, doubled]
+                vec![figure(share, 1), unanswered, wrong, lost, doubled]
             }
-            Table::Killed => vec![figure(|row| row.called as f64, 0), unanswered, lost, doubled],
+            Table::Killed => vec![figure(|row| row.called as f64, 0), unanswered, wrong, lost, doubled],
         };
         // Writing into a String cannot fail.
         let _ = writeln!(text, "| {} | {} |", contestant.title(), cells.join(" | "));
