@@ -77,7 +77,7 @@ impl Verdicts {
         let (usual_bytes, most_bytes) = (verdicts_max * BYTES_EACH, verdicts_max * BYTES_MOST);
         info!(verdicts_max, usual_bytes, most_bytes, "memory has room for verdicts");
         let stop = Arc::new(AtomicBool::new(false));
-        let reader = Reader {
+        let mut reader = Reader {
             stop: Arc::clone(&stop),
             next: Vec::new(),
             from_snapshot: false,
@@ -87,6 +87,8 @@ impl Verdicts {
             ends: Ends::start(options.kafka.clone(), Arc::clone(&stop))?,
             options,
         };
+        // Before anybody is answered: for a moment callers wait in the kernel's queue, instead of passing unjudged.
+        reader.load_snapshot();
         let thread = std::thread::Builder::new()
             .name("verdicts".to_owned())
             .spawn(move || reader.run())?;
@@ -131,7 +133,6 @@ struct Reader {
 
 impl Reader {
     fn run(mut self) {
-        self.load_snapshot();
         let mut said = String::new();
         while !self.stopping() {
             match self.follow() {
@@ -175,6 +176,8 @@ impl Reader {
             if !warm && self.next.iter().zip(&ends).all(|(next, end)| next >= end) {
                 warm = true;
                 self.is_warm(began, warm_before);
+                saved = Instant::now();
+                self.save_snapshot();
             }
             if housekept.elapsed() >= LAG_EVERY {
                 housekept = Instant::now();

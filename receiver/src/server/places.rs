@@ -254,7 +254,10 @@ impl Places {
 
     /// Has those leave that are silent the longest.
     pub(super) fn make_room(&self) {
-        let now = Instant::now();
+        self.make_room_at(Instant::now());
+    }
+
+    fn make_room_at(&self, now: Instant) {
         let mut taken = self.lock();
         if !std::mem::replace(&mut taken.crowded, true) {
             warn!(
@@ -339,12 +342,12 @@ mod tests {
         taken[1].talk.enter_at(Stage::Silent, later(3));
         taken[2].talk.enter_at(Stage::Silent, later(1));
         taken[3].talk.enter_at(Stage::Silent, later(2));
-        places.make_room();
+        places.make_room_at(later(10));
         assert_eq!(told(&taken), [Until::Ended, Until::Ended, Until::Quiet, Until::Ended]);
-        places.make_room();
+        places.make_room_at(later(10));
         assert_eq!(told(&taken), [Until::Ended, Until::Ended, Until::Quiet, Until::Quiet]);
-        places.make_room();
-        places.make_room();
+        places.make_room_at(later(10));
+        places.make_room_at(later(10));
         assert_eq!(told(&taken)[0], Until::Ended, "nobody who is being answered");
         drop(taken);
         assert_eq!(places.open.get(), 0);
