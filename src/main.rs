@@ -24,6 +24,9 @@ use std::process::ExitCode;
 
 use failure::Failure;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let ended = std::panic::catch_unwind(cli::run);
     ended

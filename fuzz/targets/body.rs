@@ -40,12 +40,12 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let kind = CommandKind::ALL[usize::from(*choice) % CommandKind::ALL.len()];
-    let query = Query::parse(&format!(
+    let mut query = Query::parse(&format!(
         "SdkAppid=1&CallbackCommand={}&ClientIP=192.0.2.7",
         kind.name()
     ));
     let apps = BTreeMap::from([(AppId(1), Tokens::new(Vec::new()))]);
-    let caller = Caller::authenticate(&query, &apps, NOW).expect("unsigned callbacks are taken");
+    let caller = Caller::authenticate(&mut query, &apps, NOW).expect("unsigned callbacks are taken");
     let callback = Callback::new(caller, query, Body::parse(bytes.to_vec(), BODY_BYTES_MAX));
     let question = Question {
         app: callback.app(),

@@ -23,8 +23,7 @@ fuzz_target!(|input: &[u8]| {
         Tokens::new(vec![TOKEN.to_owned(), OTHER_TOKEN.to_owned()]),
     )]);
     let mut query = Query::parse(&raw);
-    query.mask(|value| value.contains(TOKEN) || value.contains(OTHER_TOKEN));
-    if Caller::authenticate(&query, &apps, now).is_ok() {
+    if Caller::authenticate(&mut query, &apps, now).is_ok() {
         let signs = |token: &str, seconds: i64| Tokens::new(vec![token.to_owned()]).sign(&seconds.to_string());
         let window = REQUEST_TIME - WINDOW_SECONDS..=REQUEST_TIME + WINDOW_SECONDS;
         let lower = raw.to_ascii_lowercase();

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::body::{Body, HttpBody};
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, Response, StatusCode, header};
+use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use portcullis_schema::{AppId, Command, DecidedBy, Effect, Rung, Timestamp};
 use tokio::time::{Instant, timeout_at};
 
@@ -26,7 +25,7 @@ use crate::overload::Overload;
 use crate::received::{self, End, Received};
 use crate::record::{self, Boot, Unnumbered};
 use crate::recording::Recording;
-use crate::reply;
+use crate::reply::{self, Reply};
 
 /// What answering needs. One for all requests.
 pub(crate) struct Answering {
@@ -46,13 +45,13 @@ pub(crate) struct Answering {
 
 /// What one callback led to, before it is kept.
 struct Judged {
-    reply: Response<Body>,
+    reply: Reply,
     outcome: Outcome,
     rung: Rung,
     entry: Option<Unnumbered>,
 }
 
-pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) -> Response<Body> {
+pub(crate) async fn answer(app: &Answering, request: Request<Incoming>) -> Reply {
     let (received_at, began) = (Timestamp::now(), Instant::now());
     let deadline = began + app.patience;
     let (head, body) = request.into_parts();
@@ -60,7 +59,7 @@ pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) 
     if let Some(reply) = no_callback(&head.method, &query, &body) {
         return unread(&body, reply);
     }
-    let caller = match app.authenticate(&mut query, received_at) {
+    let caller = match Caller::authenticate(&mut query, &app.apps.load(), received_at) {
         Ok(caller) => caller,
         Err(forged) => return unread(&body, app.turn_away(query, &forged, received_at, began)),
     };
@@ -88,7 +87,7 @@ pub(crate) async fn answer(State(app): State<Arc<Answering>>, request: Request) 
 }
 
 /// A body that nobody reads ends its connection, and that is said: a proxy may send Chat's next callback on it.
-fn unread(body: &Body, reply: Response<Body>) -> Response<Body> {
+fn unread(body: &Incoming, reply: Reply) -> Reply {
     match body.is_end_stream() {
         true => reply,
         false => reply::closing(reply),
@@ -96,7 +95,7 @@ fn unread(body: &Body, reply: Response<Body>) -> Response<Body> {
 }
 
 /// The answer to what is no callback at all: a browser, the console's probe.
-fn no_callback(method: &Method, query: &Query, body: &Body) -> Option<Response<Body>> {
+fn no_callback(method: &Method, query: &Query, body: &Incoming) -> Option<Reply> {
     match *method {
         Method::POST if query.claims_nothing() && body.is_end_stream() => Some(reply::alive()),
         Method::POST => None,
@@ -112,13 +111,6 @@ fn no_callback(method: &Method, query: &Query, body: &Body) -> Option<Response<B
 }
 
 impl Answering {
-    /// Whether it is from Chat, by the tokens of now. They are masked wherever the query has them.
-    fn authenticate(&self, query: &mut Query, received_at: Timestamp) -> Result<Caller, Forged> {
-        let apps = self.apps.load();
-        query.mask(|value| apps.values().flat_map(Tokens::iter).any(|token| value.contains(token)));
-        Caller::authenticate(query, &apps, received_at)
-    }
-
     /// Decides and encodes. Nothing in here is meant to panic; if it does, Chat still gets its answer and the record
     /// that is missing is counted.
     fn judge(&self, caller: Caller, query: Query, received: Received, received_at: Timestamp) -> Judged {
@@ -159,7 +151,7 @@ impl Answering {
     }
 
     /// 403: the sender is not Chat. Recorded within a budget, so that it cannot fill the journal.
-    fn turn_away(&self, query: Query, forged: &Forged, at: Timestamp, began: Instant) -> Response<Body> {
+    fn turn_away(&self, query: Query, forged: &Forged, at: Timestamp, began: Instant) -> Reply {
         let command = Command::parse(query.claims().1.unwrap_or_default());
         let ahead_seconds = query.ahead_seconds(at);
         self.authenticity.fails(forged, ahead_seconds, began.into_std());

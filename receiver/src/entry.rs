@@ -3,13 +3,15 @@
 //! Layout, integers big-endian: kind (1 byte), id (16), `received_at` in microseconds (8), length of the key (2),
 //! length of the command (2), key, command, payload up to the end. A new layout is a new kind.
 
+use std::borrow::Cow;
+
 use portcullis_schema::{Timestamp, Uuid};
 
 const HEAD_BYTES: usize = 1 + 16 + 8 + 2 + 2;
 
-/// A message on its way to Kafka.
+/// A message on its way to Kafka. Read from the journal it borrows the block's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct Entry<'bytes> {
     /// Where it goes.
     pub kind: Kind,
     /// The record's id; of a ledger entry, one of its own.
@@ -17,11 +19,11 @@ pub struct Entry {
     /// The record's `received_at`, the ledger entry's `at`: the message's timestamp.
     pub received_at: Timestamp,
     /// The message's key, at most 64 KiB; longer ones are cut at a character.
-    pub key: String,
+    pub key: Cow<'bytes, str>,
     /// The record's command, at most 64 KiB; longer ones are cut at a character. A ledger entry has none.
-    pub command: String,
+    pub command: Cow<'bytes, str>,
     /// The record or ledger entry as JSON.
-    pub payload: Vec<u8>,
+    pub payload: Cow<'bytes, [u8]>,
 }
 
 /// What a message is. The values stand in journals.
@@ -42,11 +44,17 @@ pub struct EntryError {
     kind: u8,
 }
 
-impl Entry {
+impl<'bytes> Entry<'bytes> {
     /// As the journal keeps it.
     pub fn encode(&self) -> Vec<u8> {
+        self.encode_with_room(0)
+    }
+
+    /// The same, with room for so many bytes more: what is written behind it belongs to the payload.
+    pub fn encode_with_room(&self, room: usize) -> Vec<u8> {
         let (key, command) = (sized(&self.key), sized(&self.command));
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + key.1.len() + command.1.len() + self.payload.len());
+        let text_bytes = key.1.len() + command.1.len();
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + text_bytes + self.payload.len() + room);
         bytes.push(self.kind as u8);
         bytes.extend_from_slice(self.id.as_bytes());
         bytes.extend_from_slice(&self.received_at.as_micros().to_be_bytes());
@@ -59,14 +67,14 @@ impl Entry {
     }
 
     /// From what the journal kept.
-    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+    pub fn decode(bytes: &'bytes [u8]) -> Result<Self, EntryError> {
         Self::read(bytes).ok_or(EntryError {
             bytes: bytes.len(),
             kind: bytes.first().copied().unwrap_or_default(),
         })
     }
 
-    fn read(bytes: &[u8]) -> Option<Self> {
+    fn read(bytes: &'bytes [u8]) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;
         let kind = match kind {
             1 => Kind::Record,
@@ -83,10 +91,22 @@ impl Entry {
             kind,
             id: Uuid::from_bytes(*id),
             received_at: Timestamp::from_micros(i64::from_be_bytes(*micros)),
-            key: std::str::from_utf8(key).ok()?.to_owned(),
-            command: std::str::from_utf8(command).ok()?.to_owned(),
-            payload: payload.to_vec(),
+            key: std::str::from_utf8(key).ok()?.into(),
+            command: std::str::from_utf8(command).ok()?.into(),
+            payload: payload.into(),
         })
+    }
+
+    /// With bytes of its own.
+    pub fn into_owned(self) -> Entry<'static> {
+        Entry {
+            kind: self.kind,
+            id: self.id,
+            received_at: self.received_at,
+            key: self.key.into_owned().into(),
+            command: self.command.into_owned().into(),
+            payload: self.payload.into_owned().into(),
+        }
     }
 }
 
@@ -110,8 +130,10 @@ mod tests {
         ) {
             let received_at = Timestamp::from_micros(micros);
             let kind = if ledger { Kind::Ledger } else { Kind::Record };
+            let (key, command, payload) = (key.into(), command.into(), payload.into());
             let entry = Entry { kind, id: Uuid::from_bytes(id), received_at, key, command, payload };
-            prop_assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+            let bytes = entry.encode();
+            prop_assert_eq!(Entry::decode(&bytes), Ok(entry));
         }
 
         #[test]
@@ -128,11 +150,12 @@ mod tests {
             kind: Kind::Record,
             id: Uuid::nil(),
             received_at: Timestamp::default(),
-            key: "ü".repeat(40_000),
-            command: String::new(),
-            payload: b"{}".to_vec(),
+            key: "ü".repeat(40_000).into(),
+            command: "".into(),
+            payload: b"{}".into(),
         };
-        let kept = Entry::decode(&entry.encode()).expect("an entry");
+        let bytes = entry.encode();
+        let kept = Entry::decode(&bytes).expect("an entry");
         assert_eq!(kept.key, "ü".repeat(32_767));
         assert_eq!(kept.payload, entry.payload);
     }

@@ -95,9 +95,9 @@ impl Speaker {
             kind: Kind::Ledger,
             id: id::random(at),
             received_at: at,
-            key: entry.key(),
-            command: String::new(),
-            payload,
+            key: entry.key().into(),
+            command: "".into(),
+            payload: payload.into(),
         };
         entry.encode()
     }

@@ -1,7 +1,8 @@
 //! A body as it comes in: bounded in size and in time.
 
-use axum::body::{Body, Bytes, HttpBody};
+use bytes::Bytes;
 use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
 
 /// What is read and thrown away behind the limit, so that the caller sees its answer instead of a reset connection.
@@ -36,7 +37,7 @@ impl Received {
     }
 }
 
-pub(crate) async fn receive(mut body: Body, bytes_max: usize, deadline: Instant) -> Received {
+pub(crate) async fn receive(mut body: Incoming, bytes_max: usize, deadline: Instant) -> Received {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(bytes_max);
     let mut bytes = Vec::with_capacity(announced.min(bytes_max));
     let mut beyond = 0_usize;

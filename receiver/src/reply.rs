@@ -1,13 +1,18 @@
 //! What goes back to Chat. HTTP 200 and one JSON object, in the command's own shape: anything else counts as a failed
 //! callback, and Chat lets the operation through.
 
-use axum::body::Body;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
 use portcullis_schema::{Command, Shape};
 use serde::Serialize;
 
 use crate::callback::Item;
 use crate::decision::Decision;
+
+/// The answer to a request, whole.
+pub type Reply = Response<Full<Bytes>>;
 
 /// The answer that lets go on, built once.
 const ALLOWED: &str = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
@@ -45,7 +50,7 @@ struct Reason<'a> {
 }
 
 /// The decision as Chat reads it, about the callback's `items` where it has some.
-pub(crate) fn to_decision(command: &Command, items: &[Item], decision: &Decision) -> Response<Body> {
+pub fn to_decision(command: &Command, items: &[Item], decision: &Decision) -> Reply {
     let shape = command.refusal().map_or(Shape::Whole, |refusal| refusal.shape);
     if decision.code.is_none() && decision.refused.is_empty() && shape != Shape::Friends {
         return allowed();
@@ -107,12 +112,12 @@ fn result_items<'a>(items: &'a [Item], decision: &'a Decision) -> Vec<ResultItem
 }
 
 /// Go on.
-pub(crate) fn allowed() -> Response<Body> {
+pub(crate) fn allowed() -> Reply {
     with(StatusCode::OK, ALLOWED)
 }
 
 /// What is not from Chat, or no callback at all.
-pub(crate) fn refused(status: StatusCode, reason: &str) -> Response<Body> {
+pub(crate) fn refused(status: StatusCode, reason: &str) -> Reply {
     with(
         status,
         serde_json::to_string(&Reason { error: reason }).unwrap_or_default(),
@@ -120,20 +125,20 @@ pub(crate) fn refused(status: StatusCode, reason: &str) -> Response<Body> {
 }
 
 /// The answer to a probe.
-pub(crate) fn alive() -> Response<Body> {
+pub(crate) fn alive() -> Reply {
     with(StatusCode::OK, r#"{"service":"portcullis","callbacks":"POST"}"#)
 }
 
 /// The connection must end with this reply: the request on it was not read to its end.
-pub(crate) fn closing(mut reply: Response<Body>) -> Response<Body> {
+pub(crate) fn closing(mut reply: Reply) -> Reply {
     reply
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("close"));
     reply
 }
 
-fn with(status: StatusCode, json: impl Into<Body>) -> Response<Body> {
-    let mut reply = Response::new(json.into());
+fn with(status: StatusCode, json: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(json.into()));
     *reply.status_mut() = status;
     reply
         .headers_mut()

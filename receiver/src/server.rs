@@ -38,10 +38,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
@@ -49,7 +47,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use crate::answer::{self, Answering};
+use crate::answer::Answering;
 use crate::drain::Drain;
 use crate::tls::{Handshakes, Spoken};
 use connection::Orders;
@@ -99,7 +97,7 @@ struct Connections {
     /// None: plain HTTP/1.1.
     tls: Option<Handshakes>,
     places: Arc<Places>,
-    router: TowerToHyperService<Router>,
+    answering: Arc<Answering>,
     /// Every answer is the last of its connection.
     stopping: Arc<AtomicBool>,
     /// Those that were accepted before the stop, and after it.
@@ -184,13 +182,12 @@ impl Connections {
             .max_buf_size(BUFFER_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             .keep_alive(true);
-        let router = Router::new().fallback(answer::answer).with_state(answering);
         Self {
             http1,
             http2: streams::settings(),
             tls,
             places,
-            router: TowerToHyperService::new(router),
+            answering,
             stopping: Arc::default(),
             kept: watch::Sender::new(Until::Ended),
             fresh: watch::Sender::new(Until::Answered),
@@ -213,23 +210,17 @@ impl Connections {
         *self.last_accepted.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let Place { talk, .. } = &taken;
         let orders = Orders::new(group.subscribe(), Arc::clone(talk));
-        let (connections, router) = (Arc::clone(self), self.router.clone());
+        let connections = Arc::clone(self);
         tokio::spawn(async move {
-            connections.serve(stream, router, stopping, orders, &taken).await;
+            connections.serve(stream, stopping, orders, &taken).await;
             drop((taken, place));
         });
     }
 
-    async fn serve(
-        &self,
-        stream: TcpStream,
-        router: TowerToHyperService<Router>,
-        stopping: Arc<AtomicBool>,
-        mut orders: Orders,
-        taken: &Place,
-    ) {
+    async fn serve(&self, stream: TcpStream, stopping: Arc<AtomicBool>, mut orders: Orders, taken: &Place) {
+        let answering = Arc::clone(&self.answering);
         let Some(tls) = &self.tls else {
-            return connection::serve(stream, self.http1.clone(), router, stopping, orders).await;
+            return connection::serve(stream, self.http1.clone(), answering, stopping, orders).await;
         };
         let shaken = tokio::select! {
             shaken = tls.shake(stream) => shaken,
@@ -239,10 +230,10 @@ impl Connections {
         match shaken {
             None => {}
             Some((stream, Spoken::Http1)) => {
-                connection::serve(stream, self.http1.clone(), router, stopping, orders).await;
+                connection::serve(stream, self.http1.clone(), answering, stopping, orders).await;
             }
             Some((stream, Spoken::Http2)) => {
-                streams::serve(stream, self.http2.clone(), router, Arc::clone(&taken.talk), orders).await;
+                streams::serve(stream, self.http2.clone(), answering, Arc::clone(&taken.talk), orders).await;
             }
         }
     }

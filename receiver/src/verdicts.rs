@@ -292,6 +292,7 @@ impl Reader {
     fn is_warm(&mut self, began: Instant, before: bool) {
         self.options.keeper.warm();
         self.known_to_hold = Instant::now();
+        self.tell_held();
         let (subjects, took) = (self.options.decisions.subjects(), began.elapsed());
         self.options
             .readiness
@@ -308,6 +309,10 @@ impl Reader {
             self.known_to_hold = asked;
         }
         self.options.metrics.verdict_lag(self.known_to_hold.elapsed());
+        self.tell_held();
+    }
+
+    fn tell_held(&self) {
         let decisions = &self.options.decisions;
         self.options.metrics.verdicts(decisions.subjects(), decisions.evicted());
     }

@@ -162,6 +162,11 @@ impl AuditRecord {
         serde_json::to_vec(self)
     }
 
+    /// The same, behind what `bytes` hold already. After an error they hold a part of it.
+    pub fn encode_into(&self, bytes: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(bytes, self)
+    }
+
     /// From JSON; unknown fields pass.
     pub fn decode(json: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(json)

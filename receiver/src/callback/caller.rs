@@ -51,11 +51,13 @@ pub enum Forged {
 }
 
 impl Caller {
-    /// Checks the query against the app's tokens at `now`.
+    /// Checks the query against the app's tokens at `now`. Whoever's tokens they are, they are masked in what is kept of
+    /// the query, also of one that is turned away.
     ///
     /// `Sign` is the hex SHA-256 of the token followed by `RequestTime` as it was received (Chat's page "Webhook
     /// Overview"). It covers neither the body nor the other parameters.
-    pub fn authenticate(query: &Query, apps: &BTreeMap<AppId, Tokens>, now: Timestamp) -> Result<Self, Forged> {
+    pub fn authenticate(query: &mut Query, apps: &BTreeMap<AppId, Tokens>, now: Timestamp) -> Result<Self, Forged> {
+        query.mask(|value| apps.values().flat_map(Tokens::iter).any(|token| value.contains(token)));
         if let Some(parameter) = query.repeated {
             return Err(Forged::Repeated(parameter));
         }
@@ -127,7 +129,8 @@ fn decode_hex(text: &str) -> Option<[u8; 32]> {
 }
 
 fn cut(text: &str, chars_max: usize) -> String {
-    text.chars().take(chars_max).collect()
+    let end = text.char_indices().nth(chars_max).map_or(text.len(), |(end, _)| end);
+    text[..end].to_owned()
 }
 
 #[cfg(test)]
@@ -148,7 +151,7 @@ mod tests {
         let tokens = Tokens::new(tokens.iter().map(|token| (*token).to_owned()).collect());
         let apps = BTreeMap::from([(AppId(1), tokens)]);
         Caller::authenticate(
-            &Query::parse(raw),
+            &mut Query::parse(raw),
             &apps,
             Timestamp::from_micros(now_seconds * 1_000_000),
         )

@@ -33,6 +33,8 @@ struct Inner {
     trim_before: Position,
     sealed: bool,
     closing: bool,
+    /// The writer sleeps. Only then is it woken: a wake-up that nobody needs is a system call all the same.
+    writer_waits: bool,
 }
 
 /// An entry, and who wants to know of it.
@@ -77,8 +79,7 @@ impl Queue {
             since: Instant::now(),
             waiter,
         });
-        drop(inner);
-        self.changed.notify_one();
+        self.wake_writer(inner);
         Append::waiting(receiver)
     }
 
@@ -86,8 +87,7 @@ impl Queue {
         let mut inner = self.lock();
         if before > inner.trim_before {
             inner.trim_before = before;
-            drop(inner);
-            self.changed.notify_one();
+            self.wake_writer(inner);
         }
     }
 
@@ -110,8 +110,7 @@ impl Queue {
     pub(super) fn close(&self) {
         let mut inner = self.lock();
         (inner.sealed, inner.closing) = (true, true);
-        drop(inner);
-        self.changed.notify_one();
+        self.wake_writer(inner);
     }
 
     /// Waits until there is something that the writer wants, or `timeout` is over.
@@ -121,10 +120,7 @@ impl Queue {
             let wanted = wants == Wants::Entries && !inner.waiting.is_empty();
             !(wanted || inner.closing || inner.trim_before > trimmed_before)
         };
-        inner = match self.changed.wait_timeout_while(inner, timeout, idle) {
-            Ok((inner, _)) => inner,
-            Err(poisoned) => poisoned.into_inner().0,
-        };
+        inner = self.wait_while(inner, timeout, idle);
         let entries = match wants {
             Wants::Entries => inner.take_block(),
             Wants::NoEntries => Vec::new(),
@@ -138,10 +134,30 @@ impl Queue {
 
     /// Waits out a pause between two tries, shorter when the journal is closed meanwhile; says whether it is.
     pub(super) fn pause(&self, pause: Duration) -> bool {
-        let inner = self.lock();
-        match self.changed.wait_timeout_while(inner, pause, |inner| !inner.closing) {
-            Ok((inner, _)) => inner.closing,
-            Err(poisoned) => poisoned.into_inner().0.closing,
+        self.wait_while(self.lock(), pause, |inner| !inner.closing).closing
+    }
+
+    fn wait_while<'queue>(
+        &'queue self,
+        inner: MutexGuard<'queue, Inner>,
+        timeout: Duration,
+        mut condition: impl FnMut(&mut Inner) -> bool,
+    ) -> MutexGuard<'queue, Inner> {
+        let waited = self.changed.wait_timeout_while(inner, timeout, |inner| {
+            inner.writer_waits = condition(inner);
+            inner.writer_waits
+        });
+        let (mut inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        inner.writer_waits = false;
+        inner
+    }
+
+    /// Once, however many come before it has woken.
+    fn wake_writer(&self, mut inner: MutexGuard<'_, Inner>) {
+        let waits = std::mem::take(&mut inner.writer_waits);
+        drop(inner);
+        if waits {
+            self.changed.notify_one();
         }
     }
 

@@ -76,7 +76,7 @@ pub(super) struct Client {
 }
 
 /// A message, its tag inside.
-pub(super) type Outgoing<'message> = BaseRecord<'message, String, Vec<u8>, usize>;
+pub(super) type Outgoing<'message> = BaseRecord<'message, str, [u8], usize>;
 
 impl Client {
     pub(super) fn new(kafka: &Kafka) -> KafkaResult<Self> {

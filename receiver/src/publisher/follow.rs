@@ -21,8 +21,15 @@ use crate::journal::{Block, Journal, Position};
 use crate::loss::Loss;
 use sending::is_too_large;
 
-/// How long the thread waits for the journal while acknowledgements are awaited: the delay of a trim.
+/// How long the thread sleeps while acknowledgements are awaited: the delay of a trim, and the most by which a record is
+/// handed over later. Not woken by each block in between: what comes in such a time is handed over at once, so that its
+/// batches are due together, and one wake-up of librdkafka's thread sends them all.
 const AWAIT_ACKNOWLEDGED: Duration = Duration::from_millis(5);
+/// The same where records crowd: four times as many share a request, each partition's own, and a request costs client and
+/// broker more than the records in it. A verdict still takes effect well within the tenth of a second that is promised.
+const AWAIT_CROWDED: Duration = Duration::from_millis(20);
+/// They do from so many a second on: 4 for each of 12 partitions in [`AWAIT_ACKNOWLEDGED`].
+const CROWDED_PER_SECOND: u32 = 10_000;
 /// The same when nothing is in flight: the bound on noticing a stop.
 const AWAIT_IDLE: Duration = Duration::from_millis(100);
 /// Before a failed client is replaced: from the first to the most, doubled each time it fails again at once.
@@ -54,6 +61,10 @@ pub(super) struct Follower {
     /// The journal cannot be read at present.
     journal_away: bool,
     health: Health,
+    /// Entries handed over since `waited`.
+    handed: u32,
+    /// When the thread last slept.
+    waited: Instant,
 }
 
 impl Follower {
@@ -75,6 +86,8 @@ impl Follower {
             tail: Tail::new(kafka.clone()),
             journal_away: false,
             health: Health::new(kafka.clone()),
+            handed: 0,
+            waited: Instant::now(),
             kafka,
             journal,
             metrics,
@@ -175,6 +188,7 @@ impl Follower {
             };
             let bytes = block.entries().map(|(_, entry)| entry.len()).sum();
             self.flight.add(block.first(), block.end(), bytes);
+            self.handed += u32::try_from(block.end() - block.first()).unwrap_or(u32::MAX);
             for (position, entry) in block.entries() {
                 self.hand_over_entry(client, position, entry)?;
             }
@@ -210,7 +224,7 @@ impl Follower {
             }
         };
         if entry.kind == Kind::Ledger {
-            self.proofs.hold(position, entry);
+            self.proofs.hold(position, entry.into_owned());
             return Ok(());
         }
         if self.tail.takes(&entry.id) {
@@ -266,8 +280,8 @@ impl Follower {
             && let Some((position, entry)) = self.proofs.next(&block, open, now)
         {
             let entry = BaseRecord::with_opaque_to(&self.kafka.topics.ledger, Tag::Ledger(position).to_opaque())
-                .key(&entry.key)
-                .payload(&entry.payload)
+                .key(&*entry.key)
+                .payload(&*entry.payload)
                 .timestamp(entry.received_at.as_millis())
                 .headers(message::ledger_headers());
             if let Err(error) = client.send(entry) {
@@ -309,17 +323,22 @@ impl Follower {
     }
 
     /// Until there is something to hand over, or reports may have come.
-    fn wait(&self, client: &Client) {
+    fn wait(&mut self, client: &Client) {
+        let crowded = self.is_crowded();
+        (self.handed, self.waited) = (0, Instant::now());
         if !self.has_room() || self.journal_away {
             client.poll(AWAIT_ACKNOWLEDGED);
             return;
         }
-        let timeout = if self.flight.is_empty() {
-            AWAIT_IDLE
+        if self.flight.is_empty() {
+            self.journal.wait_for(self.next, AWAIT_IDLE);
         } else {
-            AWAIT_ACKNOWLEDGED
-        };
-        self.journal.wait_for(self.next, timeout);
+            std::thread::sleep(if crowded { AWAIT_CROWDED } else { AWAIT_ACKNOWLEDGED });
+        }
+    }
+
+    fn is_crowded(&self) -> bool {
+        f64::from(self.handed) > f64::from(CROWDED_PER_SECOND) * self.waited.elapsed().as_secs_f64()
     }
 
     fn has_room(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::loss::Loss;
 const BODY_CHARS_KEPT: usize = 1_000;
 
 /// CloudEvents in binary mode.
-pub(super) fn record_headers(entry: &Entry, source: &str) -> OwnedHeaders {
+pub(super) fn record_headers(entry: &Entry<'_>, source: &str) -> OwnedHeaders {
     let (id, time) = (entry.id.to_string(), entry.received_at.to_string());
     [
         (headers::SPEC_VERSION, headers::SPEC_VERSION_VALUE),
@@ -31,7 +31,7 @@ pub(super) fn ledger_headers() -> OwnedHeaders {
 }
 
 /// The same, and where it was meant to go and why it did not.
-pub(super) fn dead_letter_headers(entry: &Entry, source: &str, topic: &str) -> OwnedHeaders {
+pub(super) fn dead_letter_headers(entry: &Entry<'_>, source: &str, topic: &str) -> OwnedHeaders {
     [
         (headers::DEAD_REASON, Loss::TooLargeForBroker.name()),
         (headers::DEAD_TOPIC, topic),
@@ -41,7 +41,7 @@ pub(super) fn dead_letter_headers(entry: &Entry, source: &str, topic: &str) -> O
 }
 
 /// The record with the beginning of its body only. `None` where it is no record that this version can read.
-pub(super) fn without_body(entry: &Entry) -> Option<Vec<u8>> {
+pub(super) fn without_body(entry: &Entry<'_>) -> Option<Vec<u8>> {
     let mut record = AuditRecord::decode(&entry.payload).ok()?;
     let beginning = |text: &str| text.chars().take(BODY_CHARS_KEPT).collect::<String>();
     record.body_text = match (&record.body, &record.body_text) {

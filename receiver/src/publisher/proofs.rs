@@ -14,18 +14,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Proofs {
     /// In the journal's order; at most as many as entries in flight.
-    held: VecDeque<(Position, Entry)>,
+    held: VecDeque<(Position, Entry<'static>)>,
     sent: VecDeque<(Position, Instant)>,
 }
 
 impl Proofs {
-    pub(super) fn hold(&mut self, position: Position, entry: Entry) {
+    pub(super) fn hold(&mut self, position: Position, entry: Entry<'static>) {
         self.held.push_back((position, entry));
     }
 
     /// The next entry to send at `now`, when the oldest block in flight, with so many `open` entries, waits for nothing
     /// but ledger entries.
-    pub(super) fn next(&mut self, block: &Range<Position>, open: usize, now: Instant) -> Option<(Position, Entry)> {
+    pub(super) fn next(
+        &mut self,
+        block: &Range<Position>,
+        open: usize,
+        now: Instant,
+    ) -> Option<(Position, Entry<'static>)> {
         let held = self.held.iter().filter(|(position, _)| block.contains(position));
         let sent = self.sent.iter().filter(|(position, _)| block.contains(position));
         if held.count() + sent.count() != open {
@@ -64,14 +69,14 @@ mod tests {
     use super::{PATIENCE, Proofs};
     use crate::entry::{Entry, Kind};
 
-    fn entry() -> Entry {
+    fn entry() -> Entry<'static> {
         Entry {
             kind: Kind::Ledger,
             id: Uuid::nil(),
             received_at: Timestamp::default(),
-            key: String::new(),
-            command: String::new(),
-            payload: Vec::new(),
+            key: "".into(),
+            command: "".into(),
+            payload: Default::default(),
         }
     }
 

@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use axum::Router;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper::{Request, Response};
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -25,6 +23,7 @@ use tracing::debug;
 
 use super::places::{Stage, Talk};
 use super::{FIRST_BYTES_WITHIN, Until};
+use crate::answer::{self, Answering};
 use crate::reply;
 use crate::tls::Whole;
 
@@ -32,18 +31,17 @@ use crate::tls::Whole;
 pub(super) async fn serve(
     wire: impl Wire,
     http: http1::Builder,
-    router: TowerToHyperService<Router>,
+    answering: Arc<Answering>,
     stopping: Arc<AtomicBool>,
     mut orders: Orders,
 ) {
     let talk = Arc::clone(&orders.talk);
-    let answering = Arc::clone(&talk);
+    let told = Arc::clone(&talk);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (talk, stopping) = (Arc::clone(&answering), Arc::clone(&stopping));
-        talk.enter(Stage::Answering);
-        let answered = router.call(request);
+        let (answering, talk, stopping) = (Arc::clone(&answering), Arc::clone(&told), Arc::clone(&stopping));
         async move {
-            let answer: Response<_> = answered.await?;
+            talk.enter(Stage::Answering);
+            let answer = answer::answer(&answering, request).await;
             talk.enter(Stage::Writing);
             // Read at the last moment: an answer after the stop is the connection's last.
             Ok::<_, Infallible>(match stopping.load(Ordering::Relaxed) {

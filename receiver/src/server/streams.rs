@@ -8,20 +8,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::http::header;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
-use hyper::service::{Service, service_fn};
-use hyper::{Request, Response};
+use hyper::service::service_fn;
+use hyper::{Request, header};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::connection::Orders;
 use super::places::Talk;
 use super::{BUFFER_BYTES_MAX, Until};
+use crate::answer::{self, Answering};
 
 /// Callbacks at once on one connection. Each takes well under a millisecond, so a hundred of them are all that one
 /// connection can bring; the rest waits at the caller.
@@ -57,15 +55,15 @@ pub(super) fn settings() -> http2::Builder<TokioExecutor> {
 pub(super) async fn serve(
     wire: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     http: http2::Builder<TokioExecutor>,
-    router: TowerToHyperService<Router>,
+    answering: Arc<Answering>,
     talk: Arc<Talk>,
     mut orders: Orders,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
         let under_way = UnderWay::new(Arc::clone(&talk));
-        let answered = router.call(request);
+        let answering = Arc::clone(&answering);
         async move {
-            let mut answer: Response<_> = answered.await?;
+            let mut answer = answer::answer(&answering, request).await;
             drop(under_way);
             // A word for HTTP/1.1 only: here it would be a protocol error (RFC 9113, 8.2.2).
             answer.headers_mut().remove(header::CONNECTION);

@@ -73,14 +73,14 @@ impl Cluster {
     }
 }
 
-fn entry(number: u64) -> Entry {
+fn entry(number: u64) -> Entry<'static> {
     Entry {
         kind: Kind::Record,
         id: Uuid::from_u128(u128::from(number)),
         received_at: Timestamp::from_micros(1_700_000_000_000_000 + number as i64 * 1_000),
-        key: format!("1400000001/operator-{}", number % 7),
-        command: "Group.CallbackBeforeCreateTopic".to_owned(),
-        payload: format!("{{\"number\":{number}}}").into_bytes(),
+        key: format!("1400000001/operator-{}", number % 7).into(),
+        command: "Group.CallbackBeforeCreateTopic".into(),
+        payload: format!("{{\"number\":{number}}}").into_bytes().into(),
     }
 }
 
@@ -148,7 +148,7 @@ fn records_arrive_in_order_with_key_timestamp_and_headers() {
     for (number, message) in (0..500).zip(&messages) {
         let expected = entry(number);
         assert_eq!(message.key(), Some(expected.key.as_bytes()));
-        assert_eq!(message.payload(), Some(expected.payload.as_slice()));
+        assert_eq!(message.payload(), Some(&*expected.payload));
         assert_eq!(message.timestamp().to_millis(), Some(expected.received_at.as_millis()));
         assert_eq!(header(message, "ce_specversion"), Some("1.0"));
         assert_eq!(header(message, "ce_id"), Some(expected.id.to_string().as_str()));
@@ -317,7 +317,7 @@ fn a_record_over_the_limit_of_the_broker_becomes_a_dead_letter_and_stops_nothing
     let letters = cluster.read_until("dead-letters", |messages| !messages.is_empty());
     append(&journal, 1..10);
 
-    assert_eq!(letters[0].payload(), Some(entry(0).payload.as_slice()));
+    assert_eq!(letters[0].payload(), Some(&*entry(0).payload));
     assert_eq!(header(&letters[0], "dead_letter_topic"), Some("callbacks"));
     assert!(header(&letters[0], "dead_letter_reason").is_some());
     let messages = cluster.read_until("callbacks", |messages| distinct_ids(messages).len() == 9);
@@ -386,7 +386,7 @@ fn a_record_that_fits_nowhere_is_counted_as_lost_and_stops_nothing() {
     let publishing = publish(&kafka, &journal);
 
     let huge = Entry {
-        payload: vec![b'x'; 10_000],
+        payload: vec![b'x'; 10_000].into(),
         ..entry(0)
     };
     append_all(&journal, [huge.encode()]);
@@ -504,7 +504,7 @@ fn a_ledger_entry_is_published_only_when_all_before_it_is_and_holds_nothing_up()
         cluster.read_until("callbacks", |messages| !messages.is_empty()).len(),
         1
     );
-    assert_eq!(proofs[1].payload(), Some(entry(2).payload.as_slice()));
+    assert_eq!(proofs[1].payload(), Some(&*entry(2).payload));
 
     // Refused for good, in the middle of records that Kafka takes.
     cluster.refuse_produce(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 1);

@@ -13,7 +13,7 @@ use crate::publisher::message;
 /// own, as a dead letter, as a dead letter without its body.
 impl Follower {
     /// In the form of `tag` or, where that is too large already for the client, in the first one that is not.
-    pub(super) fn send(&mut self, client: &mut Client, tag: Tag, entry: &Entry) -> Result<(), Failed> {
+    pub(super) fn send(&mut self, client: &mut Client, tag: Tag, entry: &Entry<'_>) -> Result<(), Failed> {
         match self.send_as(client, tag, entry) {
             Err(error) if is_too_large(&error) => match smaller(tag) {
                 Some(form) => self.send(client, form, entry),
@@ -52,7 +52,7 @@ impl Follower {
         Ok(())
     }
 
-    fn send_as(&self, client: &mut Client, tag: Tag, entry: &Entry) -> KafkaResult<()> {
+    fn send_as(&self, client: &mut Client, tag: Tag, entry: &Entry<'_>) -> KafkaResult<()> {
         let headers = match tag {
             Tag::Record(_) | Tag::Alone(_) | Tag::Ledger(_) => message::record_headers(entry, &self.source),
             Tag::DeadWhole(_) | Tag::DeadBare(_) => {
@@ -65,8 +65,8 @@ impl Follower {
             _ => None,
         };
         let message = BaseRecord::with_opaque_to(self.topic(tag), tag.to_opaque())
-            .key(&entry.key)
-            .payload(bare.as_ref().unwrap_or(&entry.payload))
+            .key(&*entry.key)
+            .payload(bare.as_deref().unwrap_or(&*entry.payload))
             .timestamp(entry.received_at.as_millis())
             .headers(headers);
         match tag {
@@ -75,7 +75,7 @@ impl Follower {
         }
     }
 
-    fn lose(&mut self, position: Position, entry: &Entry) {
+    fn lose(&mut self, position: Position, entry: &Entry<'_>) {
         error!(position, id = %entry.id, bytes = entry.payload.len(), "record is too large even for dead-letters, lost");
         self.metrics.lost(Loss::TooLargeForBroker, 1);
         self.flight.settle(position);
