@@ -36,6 +36,7 @@ use portcullis_schema::kafka::Kafka;
 pub use metrics::PublisherMetrics;
 
 use crate::journal::Journal;
+use crate::priority;
 use follow::Follower;
 
 /// The publishing thread.
@@ -74,7 +75,10 @@ impl Publisher {
         let follower = Follower::new(kafka.clone(), instance, journal.clone(), metrics, Arc::clone(&stop));
         let thread = std::thread::Builder::new()
             .name("publisher".to_owned())
-            .spawn(move || follower.run())?;
+            .spawn(move || {
+                priority::give_way(priority::PUBLISHING);
+                follower.run();
+            })?;
         Ok(Self { stop, thread, journal })
     }
 

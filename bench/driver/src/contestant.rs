@@ -70,7 +70,11 @@ impl Contestant {
     }
 
     pub(crate) fn takes_part_in(self, table: Table) -> bool {
-        table == Table::Peers || self.records()
+        match table {
+            Table::Peers => true,
+            Table::Half => self.is_ours(),
+            Table::Frozen | Table::Killed => self.records(),
+        }
     }
 
     pub(crate) fn is_ours(self) -> bool {
@@ -193,6 +197,17 @@ impl Running {
         )))
     }
 
+    /// Records that are not in Kafka yet; ours only.
+    pub(crate) fn backlog(&self) -> io::Result<u64> {
+        let metrics = get(self.admin, "/metrics")?;
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("receiver_backlog_records "));
+        value
+            .and_then(|value| value.trim().parse().ok())
+            .ok_or_else(|| io::Error::other("it does not tell its backlog"))
+    }
+
     fn answers(&self) -> bool {
         if !self.contestant.is_ours() {
             return TcpStream::connect(self.address).is_ok();
@@ -279,11 +294,18 @@ fn free_address() -> io::Result<SocketAddr> {
 }
 
 fn ready(admin: SocketAddr) -> io::Result<bool> {
+    Ok(get(admin, "/ready")?
+        .get(..12)
+        .is_some_and(|start| start.ends_with("200")))
+}
+
+/// Head and body.
+fn get(admin: SocketAddr, path: &str) -> io::Result<String> {
     use std::io::{Read, Write};
     let mut connection = TcpStream::connect(admin)?;
     connection.set_read_timeout(Some(Duration::from_secs(2)))?;
-    connection.write_all(b"GET /ready HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
-    let mut start = [0; 12];
-    connection.read_exact(&mut start)?;
-    Ok(start.ends_with(b"200"))
+    connection.write_all(format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    Ok(answer)
 }

@@ -233,7 +233,7 @@ impl Caller {
                 break length;
             }
         };
-        self.connection = Some(connection);
+        self.connection = Some(connection).filter(|_| !is_last(&self.answer));
         Ok(length)
     }
 }
@@ -264,16 +264,28 @@ fn sign(seconds: u64) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Whether the contestant says that it closes the connection behind this answer (RFC 9112, 9.6).
+fn is_last(answer: &[u8]) -> bool {
+    header(answer, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+}
+
 /// The length of head and body, once the head is whole.
 fn whole_length(answer: &[u8]) -> Option<usize> {
-    let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
-    let text = std::str::from_utf8(&answer[..head]).ok()?;
-    let length = text.lines().find_map(|line| {
+    let length: usize = header(answer, "content-length")?.parse().ok()?;
+    Some(head_length(answer)? + length)
+}
+
+/// A header's value, once the head is whole.
+fn header<'answer>(answer: &'answer [u8], asked: &str) -> Option<&'answer str> {
+    let text = std::str::from_utf8(&answer[..head_length(answer)?]).ok()?;
+    text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length")
-            .then(|| value.trim().parse::<usize>().ok())?
-    })?;
-    Some(head + length)
+        name.eq_ignore_ascii_case(asked).then(|| value.trim())
+    })
+}
+
+fn head_length(answer: &[u8]) -> Option<usize> {
+    Some(answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4)
 }
 
 #[derive(Deserialize)]
@@ -311,7 +323,7 @@ fn judge(answer: &[u8], denied: bool, forged: bool) -> End {
 
 #[cfg(test)]
 mod tests {
-    use super::{End, judge, whole_length};
+    use super::{End, is_last, judge, whole_length};
 
     const ALLOWED: &[u8] =
         b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{\"ActionStatus\":\"OK\",\"ErrorInfo\":\"\",\"ErrorCode\":0}";
@@ -320,6 +332,8 @@ mod tests {
     fn an_answer_is_whole_when_head_and_body_are_there() {
         assert_eq!(whole_length(&ALLOWED[..30]), None);
         assert_eq!(whole_length(ALLOWED), Some(ALLOWED.len()));
+        assert!(!is_last(ALLOWED));
+        assert!(is_last(b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n"));
     }
 
     #[test]

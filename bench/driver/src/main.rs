@@ -25,6 +25,8 @@ use crate::measure::{Bench, Row};
 pub(crate) enum Table {
     /// CPU a callback, highest rate, latency at a fixed rate, memory, records missing
     Peers,
+    /// Ours at half of its highest rate, the broker still for 60 s: latency, and how fast the backlog is published
+    Half,
     /// The broker stands still for 10 s
     Frozen,
     /// kill -9 in the middle of the load
@@ -47,7 +49,7 @@ struct Arguments {
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Contestant::ALL)]
     contestants: Vec<Contestant>,
     /// what is measured, comma-separated
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Table::Peers, Table::Frozen, Table::Killed])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Table::Peers, Table::Half, Table::Frozen, Table::Killed])]
     tables: Vec<Table>,
     /// two rounds of 3 s
     #[arg(long)]

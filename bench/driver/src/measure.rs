@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,6 +21,15 @@ const PATIENT: usize = 2_100;
 const FROZEN_RATE: u64 = 1_000;
 /// For how long it stands still.
 const FROZEN: Duration = Duration::from_secs(10);
+/// The same at half of the highest rate: an outage long enough that the backlog is far beyond what memory holds.
+const FROZEN_AT_HALF: Duration = Duration::from_secs(60);
+/// For those that go on answering, so many callers wait for a stall of 60 ms at 8,000 a second; what is later than that
+/// is late all the same, from its intended time.
+const MANY: usize = 512;
+/// A backlog counts as published when this share of a second's callbacks is left of it: what is always on its way.
+const LEFT_SHARE: f64 = 0.1;
+/// Looked at so often.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the load goes on before and after.
 const AROUND: Duration = Duration::from_secs(5);
 /// The rate at the kill: what the slowest can almost do.
@@ -49,8 +58,12 @@ pub(crate) struct Row {
     pub(crate) cpu_us: f64,
     /// At saturation; peers only.
     pub(crate) per_second: f64,
-    /// At the fixed rate, microseconds: p50, p99, p99.9.
-    pub(crate) latency_us: [u32; 3],
+    /// At the fixed rate, or at half of the highest one, microseconds: p50, p99, p99.9, the worst.
+    pub(crate) latency_us: [u32; 4],
+    /// What waited for the broker, and how long it took until it was in Kafka; half only.
+    pub(crate) backlog: u64,
+    /// See `backlog`.
+    pub(crate) published_in_s: f64,
     pub(crate) memory_peak_mib: f64,
 }
 
@@ -139,11 +152,14 @@ impl Bench {
             doubled: 0,
             cpu_us: 0.0,
             per_second: 0.0,
-            latency_us: [0; 3],
+            latency_us: [0; 4],
+            backlog: 0,
+            published_in_s: 0.0,
             memory_peak_mib: 0.0,
         };
         let outcomes = match table {
             Table::Peers => self.fixed_then_saturated(&running, contestant, &name, &mut row)?,
+            Table::Half => self.half(&running, &mut row)?,
             Table::Frozen => self.frozen(&running)?,
             Table::Killed => self.killed(&mut running)?,
         };
@@ -216,6 +232,35 @@ impl Bench {
         Ok(outcomes)
     }
 
+    /// Saturation, then half of that around and during an outage of the broker.
+    fn half(&self, running: &Running, row: &mut Row) -> Result<Vec<Outcome>, Box<dyn Error>> {
+        let lasts = Duration::from_secs(self.seconds);
+        let saturated = load::run(self.load(running, Pace::Saturation, lasts, SATURATING))?;
+        row.per_second = saturated.len() as f64 / lasts.as_secs_f64();
+        let rate = (row.per_second / 2.0) as u64;
+        let left = (row.per_second / 2.0 * LEFT_SHARE) as u64;
+        let load = Load {
+            first: SECOND_LOAD,
+            ..self.load(running, Pace::Fixed(rate), AROUND + FROZEN_AT_HALF + 2 * AROUND, MANY)
+        };
+        let halved = thread::scope(|scope| {
+            let loading = scope.spawn(move || load::run(load));
+            thread::sleep(AROUND);
+            kill_process(self.broker, Signal::STOP)?;
+            thread::sleep(FROZEN_AT_HALF);
+            row.backlog = running.backlog()?;
+            kill_process(self.broker, Signal::CONT)?;
+            let continued = Instant::now();
+            while !loading.is_finished() && running.backlog()? > left {
+                thread::sleep(LOOK_EVERY);
+            }
+            row.published_in_s = continued.elapsed().as_secs_f64();
+            Ok::<_, Box<dyn Error>>(loading.join().map_err(|_| "the load panicked")??)
+        })?;
+        row.latency_us = percentiles(&halved);
+        Ok(saturated.into_iter().chain(halved).collect())
+    }
+
     fn frozen(&self, running: &Running) -> Result<Vec<Outcome>, Box<dyn Error>> {
         let load = self.load(running, Pace::Fixed(FROZEN_RATE), AROUND + FROZEN + AROUND, PATIENT);
         thread::scope(|scope| {
@@ -255,10 +300,10 @@ impl Row {
     }
 }
 
-fn percentiles(outcomes: &[Outcome]) -> [u32; 3] {
+fn percentiles(outcomes: &[Outcome]) -> [u32; 4] {
     let mut latencies: Vec<u32> = outcomes.iter().map(|outcome| outcome.latency_us).collect();
     latencies.sort_unstable();
-    [500, 990, 999].map(|permille| {
+    [500, 990, 999, 1_000].map(|permille| {
         let place = latencies.len().saturating_sub(1) * permille / 1_000;
         latencies.get(place).copied().unwrap_or_default()
     })

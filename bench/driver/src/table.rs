@@ -14,6 +14,9 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
         Table::Peers => {
             "| contestant | CPU us a callback | × bare | max/s | core busy, % | p50 us | p99 us | p99.9 us | peak MiB | unanswered | wrong | lost | doubled |"
         }
+        Table::Half => {
+            "| half of its highest rate, broker still for 60 s of 75 | callbacks/s | p50 us | p99 us | p99.9 us | worst us | backlog | in Kafka after s | published/s, × highest rate | peak MiB | unanswered | wrong | lost | doubled |"
+        }
         Table::Frozen => {
             "| broker still for 10 s of 20 | in 300 ms, % | unanswered | wrong | answered and lost | doubled |"
         }
@@ -42,6 +45,27 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
                     figure(|row| row.latency_us[0].into(), 0),
                     figure(|row| row.latency_us[1].into(), 0),
                     figure(|row| row.latency_us[2].into(), 0),
+                    figure(|row| row.memory_peak_mib, 0),
+                    unanswered,
+                    wrong,
+                    lost,
+                    doubled,
+                ]
+            }
+            Table::Half => {
+                let published = |row: &Row| {
+                    let came_meanwhile = row.per_second / 2.0 * row.published_in_s;
+                    (row.backlog as f64 + came_meanwhile) / row.published_in_s / row.per_second
+                };
+                vec![
+                    figure(|row| row.per_second / 2.0, 0),
+                    figure(|row| row.latency_us[0].into(), 0),
+                    figure(|row| row.latency_us[1].into(), 0),
+                    figure(|row| row.latency_us[2].into(), 0),
+                    figure(|row| row.latency_us[3].into(), 0),
+                    figure(|row| row.backlog as f64, 0),
+                    figure(|row| row.published_in_s, 1),
+                    figure(published, 1),
                     figure(|row| row.memory_peak_mib, 0),
                     unanswered,
                     wrong,

@@ -12,6 +12,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::{panic, thread};
 
 use fjall::compaction::Leveled;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
@@ -19,6 +20,7 @@ use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSepara
 use super::block::{Block, BlockError};
 use super::positions::Positions;
 use super::{Durability, Position};
+use crate::priority;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +82,19 @@ const CACHE_BYTES: u64 = 1 << 20;
 const OPEN_FILES_MAX: usize = 64;
 
 impl Store {
+    /// On a thread of its own, whose priority fjall's worker inherits.
     pub(super) fn open(directory: &Path) -> fjall::Result<Self> {
+        let opened = thread::scope(|scope| {
+            let opening = scope.spawn(|| {
+                priority::give_way(priority::STORING);
+                Self::open_here(directory)
+            });
+            opening.join()
+        });
+        opened.unwrap_or_else(|panicked| panic::resume_unwind(panicked))
+    }
+
+    fn open_here(directory: &Path) -> fjall::Result<Self> {
         let database = Database::builder(directory)
             .worker_threads(1) // merging is rare and small, and one thread cannot spin on another
             .cache_size(CACHE_BYTES)

@@ -20,9 +20,10 @@ const TURN: Duration = Duration::from_secs(1);
 const TRIMMED_MAX: usize = 1024;
 /// Merging gives space back only where much is to be had; each time costs a sync or two.
 const MERGE_PAUSE: Duration = Duration::from_secs(1);
-/// A block of so many entries says that they come faster than the disk syncs; from then on commits begin at least
-/// [`PACE`] apart, for as long as blocks are that large. A sync costs as much processor time as answering several
-/// callbacks, whatever it makes durable, so under load it is shared by more; a lone callback never waits for company.
+/// Where entries come faster than that, blocks that are synced begin at least [`PACE`] apart. A sync costs as much
+/// processor time as answering several callbacks, whatever it makes durable, so under load it is shared by more.
+const PACED_PER_SECOND: f64 = 10_000.0;
+/// So many of a block are no chance: a lone callback never waits for company.
 const PACED_FROM: usize = 4;
 /// What pacing adds to an answer, at most; the reply's deadline is 300 ms. At 20,000 callbacks a second 50 share a sync
 /// instead of 6, and the journal takes two thirds of the processor time.
@@ -50,7 +51,9 @@ pub(super) struct Writer {
     trimmed_since_flush: bool,
     flushed_at: Instant,
     tries: usize,
-    /// No commit begins before.
+    /// When the last block was taken.
+    taken: Instant,
+    /// No block is taken before.
     paced_until: Option<Instant>,
 }
 
@@ -77,6 +80,7 @@ impl Writer {
             trimmed_since_flush: true,
             flushed_at: Instant::now(),
             tries: 0,
+            taken: Instant::now(),
             paced_until: None,
         }
     }
@@ -135,7 +139,11 @@ impl Writer {
         if waiting.is_empty() {
             return;
         }
-        self.paced_until = (waiting.len() >= PACED_FROM).then(|| Instant::now() + PACE);
+        let (now, before) = (Instant::now(), self.taken);
+        self.taken = now;
+        let per_second = waiting.len() as f64 / now.duration_since(before).as_secs_f64().max(f64::EPSILON);
+        let crowd = waiting.len() >= PACED_FROM && per_second > PACED_PER_SECOND;
+        self.paced_until = (crowd && self.options.durability == Durability::Host).then(|| now + PACE);
         let block = Block::encode(self.next, waiting.iter().map(|waiting| waiting.entry.as_slice()));
         self.held = Some(Held { block, waiting });
     }

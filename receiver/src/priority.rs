@@ -1,0 +1,21 @@
+//! Work that nobody waits for gives way to answering.
+//!
+//! Where every core is busy, the system gives each thread that can run an equal share. Writing blocks into files of their
+//! own, or publishing an outage's backlog, is work for whole cores for a while; at an equal share, answers would wait for it.
+//! With a higher nice value it gets what answering leaves, and where nothing is left still something: the journal is behind
+//! it. The value holds for the thread that sets it and for those that it starts, which is how the threads of libraries
+//! come by it.
+
+use tracing::debug;
+
+/// Kafka's client, and who feeds it: a third of a share, so that a backlog shrinks also while all cores answer.
+pub(crate) const PUBLISHING: i32 = 5;
+/// The store's own thread: a tenth. It has seconds to write what is committed within seconds.
+pub(crate) const STORING: i32 = 10;
+
+/// For the calling thread, and those it will start. A value may be raised by anyone.
+pub(crate) fn give_way(nice: i32) {
+    if let Err(error) = rustix::process::nice(nice) {
+        debug!(%error, nice, "a thread keeps its priority");
+    }
+}
