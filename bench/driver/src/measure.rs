@@ -23,6 +23,8 @@ const FROZEN_RATE: u64 = 1_000;
 const FROZEN: Duration = Duration::from_secs(10);
 /// The same at half of the highest rate: an outage long enough that the backlog is far beyond what memory holds.
 const FROZEN_AT_HALF: Duration = Duration::from_secs(60);
+/// The load goes on for so long afterwards: as long as catching up takes, or it has failed.
+const CATCHING_UP: Duration = Duration::from_secs(30);
 /// For those that go on answering, so many callers wait for a stall of 60 ms at 8,000 a second; what is later than that
 /// is late all the same, from its intended time.
 const MANY: usize = 512;
@@ -60,7 +62,8 @@ pub(crate) struct Row {
     pub(crate) per_second: f64,
     /// At the fixed rate, or at half of the highest one, microseconds: p50, p99, p99.9, the worst.
     pub(crate) latency_us: [u32; 4],
-    /// What waited for the broker, and how long it took until it was in Kafka; half only.
+    /// What waited for the broker, and how long it took until it was in Kafka, infinite where the load ended
+    /// first; half only.
     pub(crate) backlog: u64,
     /// See `backlog`.
     pub(crate) published_in_s: f64,
@@ -241,7 +244,7 @@ impl Bench {
         let left = (row.per_second / 2.0 * LEFT_SHARE) as u64;
         let load = Load {
             first: SECOND_LOAD,
-            ..self.load(running, Pace::Fixed(rate), AROUND + FROZEN_AT_HALF + 2 * AROUND, MANY)
+            ..self.load(running, Pace::Fixed(rate), AROUND + FROZEN_AT_HALF + CATCHING_UP, MANY)
         };
         let halved = thread::scope(|scope| {
             let loading = scope.spawn(move || load::run(load));
@@ -254,7 +257,10 @@ impl Bench {
             while !loading.is_finished() && running.backlog()? > left {
                 thread::sleep(LOOK_EVERY);
             }
-            row.published_in_s = continued.elapsed().as_secs_f64();
+            row.published_in_s = match running.backlog()? > left {
+                true => f64::INFINITY,
+                false => continued.elapsed().as_secs_f64(),
+            };
             Ok::<_, Box<dyn Error>>(loading.join().map_err(|_| "the load panicked")??)
         })?;
         row.latency_us = percentiles(&halved);
