@@ -104,11 +104,12 @@ impl Client {
         hand_over(self.alone.insert(producer), message)
     }
 
+    /// Serves all that there is, after waiting for the first of it.
     pub(super) fn poll(&self, timeout: Duration) {
         if let Some(alone) = &self.alone {
-            alone.poll(Duration::ZERO);
+            serve(alone, Duration::ZERO);
         }
-        self.together.poll(timeout);
+        serve(&self.together, timeout);
     }
 
     pub(super) fn take_reports(&self) -> Vec<(Tag, Result<(), KafkaError>)> {
@@ -129,6 +130,21 @@ impl Client {
         let alone = self.alone.as_ref().map(Producer::client);
         let mut clients = std::iter::once(self.together.client()).chain(alone);
         clients.find_map(|client| client.fatal_error())
+    }
+}
+
+/// A poll serves one event, which is the reports of one partition's batch at the most. So it is repeated while reports
+/// come: once in each turn of the publisher would be fewer than there are batches, and acknowledged records would wait
+/// for their trim in a queue that grows. Ends, since what is in flight is bounded.
+fn serve(producer: &BaseProducer<Reports>, timeout: Duration) {
+    let mut timeout = timeout;
+    loop {
+        let before = producer.context().count();
+        producer.poll(timeout);
+        if producer.context().count() == before {
+            return;
+        }
+        timeout = Duration::ZERO;
     }
 }
 
@@ -159,6 +175,10 @@ struct Reports {
 impl Reports {
     fn take(&self) -> Vec<(Tag, Result<(), KafkaError>)> {
         std::mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn count(&self) -> usize {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     fn heard(&self) -> Option<String> {
