@@ -5,15 +5,15 @@
 //! - A sync costs the same for one record as for many and more than all else here, so one writer thread collects
 //!   what waits while the last sync runs. It needs no timer: under load the groups grow by themselves.
 //! - Bounded in memory (the queue in front of the writer, the tail behind it) and on disk ([`Options::bytes_max`]).
-//! - Nothing on disk is trusted. What cannot be read is set aside or skipped, is said aloud and counted, and never stops
-//!   a start. What came back although it was trimmed is read once more: twice is better than not at all.
+//! - Nothing on disk is trusted. What cannot be read is skipped, is said aloud and counted, and never stops a start.
+//!   What came back although it was trimmed is read once more: twice is better than not at all.
 //! - Knows nothing of Kafka or of callbacks: an entry is bytes.
 //!
 //! Layout
 //! - A position counts entries from 0 and never goes back while the directory lives, trimmed or not.
-//! - A block is what one commit made durable: consecutive entries, one value in the store. Its key is the position of
-//!   its first entry and their number, so that positions, backlog and holes are known without reading a value.
-//! - The store is fjall with values kept apart from keys (`store.rs` owns its settings and their reasons).
+//! - A block is what one commit made durable: consecutive entries, one frame in a file. The frame's header has the
+//!   position of its first entry and their number, so that positions and holes are known without reading a block.
+//! - Frames stand in segments, files of up to 16 MiB (`store.rs` says why they are our own).
 //! - A file beside the store, `journal.positions`, remembers what was trimmed and written, so that the number of entries
 //!   that damage took is known though they are gone. Nothing is ever trimmed because of it.
 //!
@@ -21,32 +21,34 @@
 //! kernel has the bytes, survives `kill -9` but not power loss.
 //!
 //! The life of an entry: `append` puts it into the queue -> the writer encodes a block and commits it together with
-//! the removal of trimmed blocks -> whoever awaits it wakes with its position -> the publisher reads the block, from
-//! the tail in memory when it keeps up, else from the store -> Kafka acknowledges it -> `trim` -> removed with the
-//! next commit -> the space comes back when the store merges.
+//! how far all is trimmed -> whoever awaits it wakes with its position -> the publisher reads the block, from the tail
+//! in memory when it keeps up, else from the store -> Kafka acknowledges it -> `trim` -> forgotten with the next commit
+//! -> the space comes back when all of its segment is trimmed.
 //!
 //! When the disk refuses: what waits is held in the queue, callers are not waited for ([`State`]), and the store is
 //! opened again until it works; it goes on where it was, with the same block. What does not fit into the queue meanwhile
-//! is refused ([`AppendError`]), and whoever appended it counts it. A damaged store is moved aside and a new one begins
-//! at the next position; the reader meets the hole, counts it and passes over.
+//! is refused ([`AppendError`]), and whoever appended it counts it. Where damage took blocks, the reader meets the hole,
+//! counts it and passes over.
 //!
-//! Accounting: `used_bytes` is what the store's files hold, garbage included, and what is not flushed into them yet.
-//! Beside that stands fjall's own log, which is preallocated and cannot be made smaller: a share of `bytes_max` is
-//! kept free for it, see [`Options::capacity`]. How long it lasts ([`Journal::lasting`]) is what is free of that, or of
-//! the disk if that is less, divided by what entries took on disk in the last minute or so.
+//! Accounting: `used_bytes` is what stands in the segments that hold a record which is kept. A share of `bytes_max` is
+//! kept free for what segments take beyond that, see [`Options::capacity`]. How long the journal lasts
+//! ([`Journal::lasting`]) is what is free of it, or of the disk if that is less, divided by what entries took on disk in
+//! the last minute or so.
 
 mod append;
 mod block;
 mod condition;
-mod cut;
 mod fill;
+mod frame;
 mod lasting;
 mod metrics;
 mod positions;
 mod queue;
 mod rate;
 mod recovery;
+mod segment;
 mod shared;
+mod spare;
 mod store;
 mod tail;
 mod writer;
@@ -92,11 +94,17 @@ pub enum Durability {
 }
 
 impl Options {
-    /// What blocks may take of `bytes_max`. The rest is for the store's log: 64 MiB preallocated, as much again while
-    /// one waits for its last flush, and the flush itself. A bound too small for that, as in a test, is halved.
+    /// What blocks may take of `bytes_max`. The rest is for what segments take beyond the blocks in them.
     pub fn capacity(&self) -> u64 {
-        const LOG_BYTES: u64 = 160 << 20;
-        self.bytes_max.saturating_sub(LOG_BYTES).max(self.bytes_max / 2)
+        self.bytes_max
+            .saturating_sub(spare::BEYOND_RECORDS * self.segment_bytes())
+    }
+
+    /// Of one file. Space comes back by whole files, so a small journal has small ones; 16 MiB are a few seconds of the
+    /// highest load, and a moment of a start.
+    fn segment_bytes(&self) -> u64 {
+        const SEGMENTS: u64 = 64;
+        (self.bytes_max / SEGMENTS).clamp(4 << 10, 16 << 20)
     }
 }
 
@@ -115,9 +123,9 @@ struct WriterThread {
 }
 
 impl Journal {
-    /// Opens or creates the journal. A damaged one is set aside; a full disk is waited for in the state `Broken`.
+    /// Opens or creates the journal. What is damaged is skipped; a full disk is waited for in the state `Broken`.
     pub fn open(options: Options) -> Result<Self, OpenError> {
-        let (store, recovery) = recovery::open(&options.directory)?;
+        let (store, recovery) = recovery::open(&options)?;
         let opened = store.is_some();
         let shared = Arc::new(Shared::new(&options, store, recovery.first, recovery.next));
         shared.tell_opened(&options, &recovery);

@@ -1,15 +1,15 @@
-use fjall::Slice;
+use bytes::Bytes;
 
 use super::Position;
 
-/// Consecutive entries that became durable together. Cheap to clone: the bytes are shared with the store's memory.
+/// Consecutive entries that became durable together. Cheap to clone: the bytes are shared.
 ///
 /// Value: version (1 byte), then for each entry its length (4 bytes, big-endian) and its bytes.
 #[derive(Clone, Debug)]
 pub struct Block {
     first: Position,
     count: u32,
-    value: Slice,
+    value: Bytes,
 }
 
 /// The value is not one that [`Block::encode`] has made.
@@ -18,6 +18,12 @@ pub struct Block {
 pub struct BlockError {
     first: Position,
     count: u32,
+}
+
+impl BlockError {
+    pub(super) fn new(first: Position, count: u32) -> Self {
+        Self { first, count }
+    }
 }
 
 const VERSION: u8 = 1;
@@ -56,11 +62,11 @@ impl Block {
         Self {
             first,
             count,
-            value: Slice::from(value),
+            value: Bytes::from(value),
         }
     }
 
-    pub(super) fn decode(first: Position, count: u32, value: Slice) -> Result<Self, BlockError> {
+    pub(super) fn decode(first: Position, count: u32, value: Bytes) -> Result<Self, BlockError> {
         let mut entries = Entries {
             rest: value.get(1..).unwrap_or_default(),
         };
@@ -72,7 +78,7 @@ impl Block {
         Ok(Self { first, count, value })
     }
 
-    pub(super) fn value(&self) -> &Slice {
+    pub(super) fn value(&self) -> &Bytes {
         &self.value
     }
 
@@ -116,7 +122,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_block_or_an_error(value in prop::collection::vec(any::<u8>(), 0..60), count in 0u32..5) {
-            if let Ok(block) = Block::decode(7, count, Slice::from(value)) {
+            if let Ok(block) = Block::decode(7, count, Bytes::from(value)) {
                 prop_assert_eq!(block.entries().count(), count as usize);
             }
         }

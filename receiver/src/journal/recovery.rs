@@ -1,18 +1,15 @@
-//! Opening the journal, whatever is found: the receiver must answer, so a damaged journal is set aside, never repaired
-//! and never deleted. A torn last write is no damage: fjall cuts it off, and nobody was told that it is durable.
+//! Opening the journal, whatever is found: the receiver must answer. Damage costs the blocks that it hit, and they are
+//! counted. A directory that holds something else is set aside and never deleted. A torn last write is no damage:
+//! nobody was told that it is durable.
 
 use std::io::{self, ErrorKind};
-use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fs, iter};
 
-use fjall::LsmError;
-
-use super::Position;
-use super::cut::Logs;
 use super::positions::Positions;
 use super::store::{Extent, Store, StoreError};
+use super::{Options, Position};
 
 /// Why there is no journal. A person must act.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +66,9 @@ pub struct Recovery {
     pub again: u64,
     /// What the kept blocks take on disk.
     pub bytes: u64,
-    /// Bytes at the end of the store's log that could not be read: a torn write, or damage.
+    /// Bytes at the end of the journal that could not be read: a torn write, or damage.
     pub cut_bytes: u64,
-    /// Where a damaged journal was moved to.
+    /// Where something that is no journal was moved to.
     pub set_aside: Option<PathBuf>,
 }
 
@@ -79,16 +76,17 @@ pub struct Recovery {
 enum Obstacle {
     /// Another process must end.
     Held,
-    /// Space must come back; trying again helps.
-    DiskFull(StoreError),
+    /// Space must come back, or the disk must take part again; trying again helps.
+    Disk(StoreError),
     /// A person must act.
     Unusable(io::Error),
     /// Nothing helps: set it aside.
-    Damaged(StoreError),
+    Foreign(StoreError),
 }
 
 /// Opens the store for the first time. On a full disk there is none yet: the writer tries again.
-pub(super) fn open(directory: &Path) -> Result<(Option<Store>, Recovery), OpenError> {
+pub(super) fn open(options: &Options) -> Result<(Option<Store>, Recovery), OpenError> {
+    let directory = &options.directory;
     let unusable = |source| OpenError::Unusable {
         directory: directory.to_owned(),
         source,
@@ -96,31 +94,30 @@ pub(super) fn open(directory: &Path) -> Result<(Option<Store>, Recovery), OpenEr
     if let Some(parent) = directory.parent() {
         fs::create_dir_all(parent).map_err(unusable)?;
     }
-    let known = Positions::read(directory);
+    let known = Positions::read(directory).unwrap_or_default();
     let mut set_aside_to = None;
     loop {
-        let logs = Logs::measure(directory);
-        match try_open(directory, known.unwrap_or_default()) {
+        match try_open(options, Position::MAX, known) {
             Ok((store, extent)) => {
                 let recovery = Recovery {
                     first: extent.first,
                     next: extent.next,
-                    trimmed_before: known.unwrap_or_default().first,
+                    trimmed_before: known.first.max(extent.first),
                     missing: extent.missing,
                     again: extent.again,
                     bytes: store.used_bytes(),
-                    cut_bytes: logs.cut_bytes(),
+                    cut_bytes: store.cut_bytes(),
                     set_aside: set_aside_to,
                 };
                 recovery.tell();
                 return Ok((Some(store), recovery));
             }
-            Err(Obstacle::DiskFull(error)) => {
+            Err(Obstacle::Disk(error)) => {
                 tracing::error!(
                     error = %error,
-                    "journal cannot be opened, records wait in memory: make room, it goes on by itself"
+                    "journal cannot be opened, records wait in memory: see to the disk, it goes on by itself"
                 );
-                let Positions { first, next } = known.unwrap_or_default();
+                let Positions { first, next } = known;
                 let recovery = Recovery {
                     first,
                     next,
@@ -136,23 +133,23 @@ pub(super) fn open(directory: &Path) -> Result<(Option<Store>, Recovery), OpenEr
                 });
             }
             Err(Obstacle::Unusable(source)) => return Err(unusable(source)),
-            Err(Obstacle::Damaged(error)) if set_aside_to.is_none() => {
-                set_aside_to = Some(set_aside(directory, known, &error).map_err(unusable)?);
+            Err(Obstacle::Foreign(error)) if set_aside_to.is_none() => {
+                set_aside_to = Some(set_aside(directory, &error).map_err(unusable)?);
             }
-            Err(Obstacle::Damaged(error)) => return Err(unusable(io::Error::other(error))),
+            Err(Obstacle::Foreign(error)) => return Err(unusable(io::Error::other(error))),
         }
     }
 }
 
-/// Opens the store again after it broke. Damage is set aside at once; all else is the caller's to try again.
-pub(super) fn reopen(directory: &Path, known: Positions) -> Result<(Store, Extent), StoreError> {
-    match try_open(directory, known) {
+/// Opens the store again after it broke. What is no journal is set aside at once; all else is the caller's to try again.
+pub(super) fn reopen(options: &Options, known: Positions) -> Result<(Store, Extent), StoreError> {
+    match try_open(options, known.next, known) {
         Ok(opened) => Ok(opened),
-        Err(Obstacle::Held) => Err(fjall::Error::Locked.into()),
-        Err(Obstacle::DiskFull(error)) => Err(error),
-        Err(Obstacle::Unusable(error)) => Err(fjall::Error::Io(error).into()),
-        Err(Obstacle::Damaged(error)) => {
-            set_aside(directory, Some(known), &error).map_err(fjall::Error::Io)?;
+        Err(Obstacle::Held) => Err(StoreError::Held),
+        Err(Obstacle::Disk(error)) => Err(error),
+        Err(Obstacle::Unusable(error)) => Err(error.into()),
+        Err(Obstacle::Foreign(error)) => {
+            set_aside(&options.directory, &error)?;
             Err(error)
         }
     }
@@ -181,70 +178,50 @@ impl Recovery {
             tracing::warn!(
                 cut_bytes,
                 next,
-                "the end of the journal's log was cut off: a torn last write, nothing that is known to have been durable"
+                "the end of the journal was cut off: a torn last write, nothing that is known to have been durable"
             );
         }
     }
 }
 
-fn try_open(directory: &Path, known: Positions) -> Result<(Store, Extent), Obstacle> {
-    let opened = panic::catch_unwind(AssertUnwindSafe(|| {
-        let store = Store::open(directory)?;
-        let extent = store.extent(known)?;
-        Ok((store, extent))
-    }));
-    opened.unwrap_or(Err(StoreError::Panicked)).map_err(Obstacle::from)
+fn try_open(options: &Options, until: Position, known: Positions) -> Result<(Store, Extent), Obstacle> {
+    let store = Store::open(options, until)?;
+    let extent = store.extent(known)?;
+    Ok((store, extent))
 }
 
 impl From<StoreError> for Obstacle {
     fn from(error: StoreError) -> Self {
+        const EIO: i32 = 5;
         match error {
-            StoreError::Fjall(fjall::Error::Locked) => Self::Held,
-            StoreError::Fjall(fjall::Error::Io(source) | fjall::Error::Storage(LsmError::Io(source))) => {
-                Self::of_disk(source)
-            }
-            StoreError::Fjall(_)
-            | StoreError::Panicked
-            | StoreError::Key
-            | StoreError::Block(_)
-            | StoreError::Doubted
-            | StoreError::Away => Self::Damaged(error),
+            StoreError::Held => Self::Held,
+            StoreError::Foreign => Self::Foreign(error),
+            StoreError::Io(source) => match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Disk(source.into()),
+                _ if source.raw_os_error() == Some(EIO) => Self::Disk(source.into()),
+                _ => Self::Unusable(source),
+            },
+            StoreError::Removed | StoreError::Panicked | StoreError::Doubted | StoreError::Away => Self::Disk(error),
         }
     }
 }
 
-impl Obstacle {
-    fn of_disk(source: io::Error) -> Self {
-        const EIO: i32 = 5; // the disk cannot read this place: damage, whatever the reason
-        match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull(fjall::Error::Io(source).into()),
-            // What fjall meets in files that are cut, missing, or left by a process killed while it created them.
-            ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::NotFound | ErrorKind::AlreadyExists => {
-                Self::Damaged(fjall::Error::Io(source).into())
-            }
-            _ if source.raw_os_error() == Some(EIO) => Self::Damaged(fjall::Error::Io(source).into()),
-            _ => Self::Unusable(source),
-        }
-    }
-}
-
-/// Moves the damaged directory to a name beside it.
-fn set_aside(directory: &Path, known: Option<Positions>, error: &StoreError) -> io::Result<PathBuf> {
+/// Moves the directory to a name beside it.
+fn set_aside(directory: &Path, error: &StoreError) -> io::Result<PathBuf> {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let names = iter::once(format!("{name}.damaged-{seconds}"))
-        .chain((1..).map(|again: u32| format!("{name}.damaged-{seconds}-{again}")));
+    let names = iter::once(format!("{name}.set-aside-{seconds}"))
+        .chain((1..).map(|again: u32| format!("{name}.set-aside-{seconds}-{again}")));
     for candidate in names.map(|name| directory.with_file_name(name)) {
         if !candidate.try_exists()? {
             fs::rename(directory, &candidate)?;
-            let lost_at_most = known.map(|known| known.next - known.first);
             tracing::error!(
-                directory = %directory.display(), set_aside = %candidate.display(), error = %error, lost_at_most,
-                "journal is damaged and set aside: records in it that were not published are lost; \
-                 the latest can be read in its *.jnl files with strings",
+                directory = %directory.display(), set_aside = %candidate.display(), error = %error,
+                "what is in the journal's directory is no journal of this version and is set aside: \
+                 if records in it were not published, the version that wrote it can publish them",
             );
             return Ok(candidate);
         }

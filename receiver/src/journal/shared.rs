@@ -17,10 +17,9 @@ pub(super) struct Shared {
     pub(super) tail: Tail,
     pub(super) condition: Condition,
     pub(super) metrics: Metrics,
-    /// Empty while the store cannot be opened. Locked for writing only to replace it: fjall releases its directory
-    /// when the last handle is gone, so no handle may leave this cell.
+    /// Empty while the store cannot be opened. Locked for writing only to replace it.
     pub(super) store: RwLock<Option<Store>>,
-    /// Set by a reader that met damage: the writer opens the store again, and what cannot be read is set aside.
+    /// Set by a reader whom the disk refused: the writer opens the store again.
     pub(super) doubted: AtomicBool,
 }
 

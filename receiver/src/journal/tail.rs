@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::Position;
 use super::block::Block;
-use super::store::Trim;
 
 /// A publisher that keeps up is behind by one round trip to Kafka: at 20,000 records a second and 100 ms, 1.5 MiB.
 /// Beyond this it reads from the store, which is as quick, only not free.
@@ -73,17 +72,15 @@ impl Tail {
         }
     }
 
-    /// The blocks that end at or before `before`, at most `max` of them; `None` when older ones are in the store only.
-    pub(super) fn trimmable(&self, before: Position, max: usize) -> Option<Trim> {
+    /// Where the blocks end that end at or before `before`; `None` when older ones are in the store only.
+    pub(super) fn trimmable(&self, before: Position) -> Option<Position> {
         let inner = self.lock();
         let oldest = inner.blocks.front()?;
         if oldest.first() > inner.first {
             return None;
         }
-        let trimmed = inner.blocks.iter().take_while(|block| block.end() <= before).take(max);
-        let first = trimmed.clone().last().map_or(inner.first, Block::end);
-        let blocks = trimmed.map(|block| (block.first(), block.count())).collect();
-        Some(Trim { blocks, first })
+        let trimmed = inner.blocks.iter().take_while(|block| block.end() <= before);
+        Some(trimmed.last().map_or(inner.first, Block::end))
     }
 
     /// The store holds `first..`, and this block at its end.

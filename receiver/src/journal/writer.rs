@@ -11,15 +11,13 @@ use super::lasting::Lasting;
 use super::positions::{Positions, PositionsFile};
 use super::queue::{Waiting, Wants};
 use super::shared::Shared;
-use super::store::{Extent, Store, StoreError, Trim, UNFLUSHED_BYTES_MAX};
+use super::store::{Extent, Store, StoreError, Trim};
 use super::{Durability, Options, Position, recovery};
 
 /// A turn at least this often, so that an idle journal notices that space came back.
 const TURN: Duration = Duration::from_secs(1);
-/// Removals in one commit: some 50 bytes each, so a commit stays small while a backlog is trimmed.
-const TRIMMED_MAX: usize = 1024;
-/// Merging gives space back only where much is to be had; each time costs a sync or two.
-const MERGE_PAUSE: Duration = Duration::from_secs(1);
+/// Headers read in one turn to find where trimming ends: a millisecond or two, so that no entry waits long for it.
+const TRIM_HEADERS_MAX: usize = 1024;
 /// Where entries come faster than that, blocks that are synced begin at least [`PACE`] apart. A sync costs as much
 /// processor time as answering several callbacks, whatever it makes durable, so under load it is shared by more.
 const PACED_PER_SECOND: f64 = 10_000.0;
@@ -48,8 +46,6 @@ pub(super) struct Writer {
     trim_before: Position,
     more_to_trim: bool,
     held: Option<Held>,
-    trimmed_since_flush: bool,
-    flushed_at: Instant,
     tries: usize,
     /// When the last block was taken.
     taken: Instant,
@@ -77,8 +73,6 @@ impl Writer {
             trim_before: 0,
             more_to_trim: false,
             held: None,
-            trimmed_since_flush: true,
-            flushed_at: Instant::now(),
             tries: 0,
             taken: Instant::now(),
             paced_until: None,
@@ -88,7 +82,7 @@ impl Writer {
     pub(super) fn run(mut self, opened: bool) {
         let mut goes_on = opened || self.recover(StoreError::Away);
         while goes_on {
-            // fjall may panic over a damaged file; the entries that wait must not die with it.
+            // Whatever is wrong in here, the entries that wait must not die of it.
             let turn = panic::catch_unwind(AssertUnwindSafe(|| self.take_turn()));
             goes_on = match turn {
                 Ok(Ok(goes_on)) => goes_on,
@@ -156,25 +150,18 @@ impl Writer {
             return Err(StoreError::Doubted);
         }
 
-        let Trim { blocks: trimmed, first } = self.trimmable(store)?;
+        store.check()?;
+        let Trim { first, more } = self.trimmable(store)?;
         let block = self.held.as_ref().map(|held| &held.block);
         if block.is_some() || first > self.first {
-            let mark = (block.is_none() && first == self.next).then_some(self.next);
             shared.condition.commit_begins();
-            // What was trimmed and comes back after power loss is read once more, so that alone is worth no sync.
-            let durability = block.map_or(Durability::Process, |_| self.options.durability);
-            let committed = store.commit(&trimmed, block, mark, durability);
+            let committed = store.commit(first, self.next, block, self.options.durability);
             shared.condition.commit_ended();
-            committed?;
-        } else {
-            store.check()?;
+            self.fill.add(committed?);
         }
-        self.first = first;
-        self.more_to_trim = trimmed.len() == TRIMMED_MAX;
-        self.trimmed_since_flush |= !trimmed.is_empty();
+        (self.first, self.more_to_trim) = (first, more);
         self.tell();
         self.remember();
-        self.make_room(store)?;
         self.tries = 0;
         shared.tell_fill(store);
         self.tell_lasting();
@@ -200,15 +187,14 @@ impl Writer {
 
     fn trimmable(&self, store: &Store) -> Result<Trim, StoreError> {
         let before = self.trim_before.min(self.next);
-        if before <= self.first {
-            return Ok(Trim {
-                blocks: Vec::new(),
-                first: self.first,
-            });
-        }
-        match self.shared.tail.trimmable(before, TRIMMED_MAX) {
-            Some(trim) => Ok(trim),
-            None => store.trimmable(self.first, before, TRIMMED_MAX),
+        let in_memory = if before <= self.first {
+            Some(self.first)
+        } else {
+            self.shared.tail.trimmable(before)
+        };
+        match in_memory {
+            Some(first) => Ok(Trim { first, more: false }),
+            None => store.trimmable(self.first, before, TRIM_HEADERS_MAX),
         }
     }
 
@@ -222,7 +208,6 @@ impl Writer {
         self.next = block.end();
         self.shared.tail.advance(self.first, Some(block.clone()));
         self.shared.queue.written();
-        self.fill.add(&block, Instant::now());
         for ((position, _), entry) in block.entries().zip(waiting) {
             self.shared
                 .metrics
@@ -232,30 +217,8 @@ impl Writer {
         }
     }
 
-    /// Flushes by size, and merges where that gives space back, also without traffic.
-    fn make_room(&mut self, store: &Store) -> Result<(), StoreError> {
-        let much = UNFLUSHED_BYTES_MAX.min(self.options.capacity() / 8);
-        let worth_it = if self.shared.condition.state() == State::Full {
-            self.trimmed_since_flush || store.dead_bytes() > 0
-        } else {
-            (self.trimmed_since_flush && store.filed_bytes() >= much) || store.dead_bytes() >= much
-        };
-        let flushed = if worth_it && self.flushed_at.elapsed() >= MERGE_PAUSE {
-            store.merge(self.next)?
-        } else if store.unflushed_bytes() >= much {
-            store.flush()?
-        } else {
-            false
-        };
-        if flushed {
-            self.flushed_at = Instant::now();
-            self.trimmed_since_flush = false;
-        }
-        Ok(())
-    }
-
-    /// fjall refuses everything after one failed write, so the store is opened anew, until that works; what was to be
-    /// written is held. False when the journal is closed meanwhile: then the loss is said, and the process may end.
+    /// After a failed write nobody knows what is in the file, so the store is opened anew, until that works; what was to
+    /// be written is held. False when the journal is closed meanwhile: then the loss is said, and the process may end.
     fn recover(&mut self, error: StoreError) -> bool {
         self.shared.condition.broke(error);
         self.shared.tell_lasting(Lasting::OVER);
@@ -271,7 +234,7 @@ impl Writer {
                 return false;
             }
             let (first, next) = (self.first, self.next);
-            match recovery::reopen(&self.options.directory, Positions { first, next }) {
+            match recovery::reopen(&self.options, Positions { first, next }) {
                 Ok((store, extent)) => {
                     self.resume(store, extent);
                     return true;
@@ -281,8 +244,8 @@ impl Writer {
         }
     }
 
-    /// Positions that were given out are never given again, even after a damaged journal was set aside. What the
-    /// store holds beyond `next` can only be the block that is held, and the next commit replaces it.
+    /// Positions that were given out are never given again, whatever was found when the store was opened
+    /// again.
     fn resume(&mut self, store: Store, extent: Extent) {
         if self.held.is_none() {
             self.next = self.next.max(extent.next);

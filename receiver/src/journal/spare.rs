@@ -1,0 +1,249 @@
+//! Segments before they are needed and after.
+//!
+//! A thread of its own keeps the next segment ready, so that the writer only takes it, and none of this stands between a
+//! callback and its answer: making the file, filling it, syncing its directory, removing what is not needed.
+//!
+//! Why a segment is filled with zeros where a sync is waited for ([`Durability::Host`]): a sync of a file that grows has
+//! to make its new size durable as well, a second write through the file system's own journal. Measured on ext4, 4,000
+//! times 6,000 bytes and fdatasync: growing 270 us, allocated but not written 280 us, written before 170 us, at two
+//! thirds of the processor time and half the 99.9th percentile. What is trimmed is used again, so that in steady
+//! traffic nothing is filled at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::segment::Segment;
+use super::{Durability, Options};
+use crate::priority;
+
+/// Trimmed segments that wait to be used again, beside the one that is ready.
+const KEPT_MAX: usize = 1;
+/// What segments take beyond the records in them: the rest of the newest, the one that is ready, and the one kept.
+pub(super) const BEYOND_RECORDS: u64 = 2 + KEPT_MAX as u64;
+/// Filled and synced at once: less than a millisecond of a disk that others wait for.
+const FILLED_BYTES: usize = 256 << 10;
+/// After a disk refused. The writer makes a segment for itself meanwhile, or says why it cannot.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const EXTENSION: &str = "segment";
+const NUMBER_DIGITS: usize = 10;
+const SALT_DIGITS: usize = 8;
+
+/// Where segments lie and how they are made.
+pub(super) struct Place {
+    directory: PathBuf,
+    pub(super) segment_bytes: u64,
+    durability: Durability,
+    /// Of the next segment. For people who look at the directory: the order is by positions.
+    number: AtomicU64,
+    salts: RandomState,
+}
+
+impl Place {
+    pub(super) fn new(options: &Options, number: u64) -> Self {
+        Self {
+            directory: options.directory.clone(),
+            segment_bytes: options.segment_bytes(),
+            durability: options.durability,
+            number: AtomicU64::new(number),
+            salts: RandomState::new(),
+        }
+    }
+
+    /// A new file.
+    pub(super) fn create(&self) -> io::Result<Segment> {
+        let (path, salt) = self.name();
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let made = self.make_ready(&file, || false);
+        made.inspect_err(|_| drop(fs::remove_file(&path)))?; // a part of one would only take what room is left
+        Ok(Segment::new(path, file, salt, 0))
+    }
+
+    /// A new life for a file whose records are trimmed.
+    fn renew(&self, former: Segment, interrupted: impl Fn() -> bool) -> io::Result<Segment> {
+        let (path, salt) = self.name();
+        let former_path = former.path;
+        fs::rename(&former_path, &path)?;
+        let made = self.make_ready(&former.file, interrupted);
+        made.inspect_err(|_| drop(fs::remove_file(&path)))?;
+        Ok(Segment::new(path, former.file, salt, 0))
+    }
+
+    fn name(&self) -> (PathBuf, u32) {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let salt = self.salts.hash_one(number) as u32;
+        let name = format!("{number:0NUMBER_DIGITS$}-{salt:0SALT_DIGITS$x}.{EXTENSION}");
+        (self.directory.join(name), salt)
+    }
+
+    /// When it returns, a write to the file and a sync of its data are all that a record needs.
+    fn make_ready(&self, file: &File, interrupted: impl Fn() -> bool) -> io::Result<()> {
+        if self.durability == Durability::Process {
+            return Ok(());
+        }
+        let length = file.metadata()?.len();
+        if length < self.segment_bytes {
+            fill(file, length, self.segment_bytes, interrupted)?;
+        }
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+/// The number and the salt that a segment's name tells.
+pub(super) fn parse_name(path: &Path) -> Option<(u64, u32)> {
+    let name = path.file_name()?.to_str()?.strip_suffix(EXTENSION)?.strip_suffix('.')?;
+    let (number, salt) = name.split_once('-')?;
+    let right = number.len() >= NUMBER_DIGITS && salt.len() == SALT_DIGITS;
+    right.then_some((number.parse().ok()?, u32::from_str_radix(salt, 16).ok()?))
+}
+
+fn fill(file: &File, from: u64, to: u64, interrupted: impl Fn() -> bool) -> io::Result<()> {
+    static ZEROS: [u8; FILLED_BYTES] = [0; FILLED_BYTES];
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), from, to - from) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut offset = from;
+    while offset < to {
+        if interrupted() {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        let many = (to - offset).min(FILLED_BYTES as u64);
+        file.write_all_at(&ZEROS[..many as usize], offset)?;
+        file.sync_data()?;
+        offset += many;
+    }
+    Ok(())
+}
+
+/// The thread, and what it works on.
+pub(super) struct Spare {
+    shelf: Arc<Shelf>,
+    handle: Option<JoinHandle<()>>,
+}
+
+struct Shelf {
+    place: Arc<Place>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ready: Option<Segment>,
+    /// Trimmed; a reader may still be in one. No more than the journal had.
+    trimmed: Vec<Arc<Segment>>,
+    ended: bool,
+}
+
+impl Spare {
+    pub(super) fn start(place: Arc<Place>, trimmed: Vec<Arc<Segment>>) -> io::Result<Self> {
+        let state = State {
+            trimmed,
+            ..State::default()
+        };
+        let shelf = Arc::new(Shelf {
+            place,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
+        let thread = thread::Builder::new().name("journal-spare".to_owned());
+        let handle = thread.spawn({
+            let shelf = Arc::clone(&shelf);
+            move || {
+                priority::give_way(priority::STORING);
+                shelf.work();
+            }
+        })?;
+        Ok(Self {
+            shelf,
+            handle: Some(handle),
+        })
+    }
+
+    /// The segment that is ready, if there is one already.
+    pub(super) fn take(&self) -> Option<Segment> {
+        let ready = self.shelf.lock().ready.take();
+        self.shelf.changed.notify_one();
+        ready
+    }
+
+    /// What stands in it is needed no more.
+    pub(super) fn put(&self, trimmed: Arc<Segment>) {
+        self.shelf.lock().trimmed.push(trimmed);
+        self.shelf.changed.notify_one();
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        self.shelf.lock().ended = true;
+        self.shelf.changed.notify_one();
+        if let Some(handle) = self.handle.take()
+            && handle.join().is_err()
+        {
+            tracing::error!("the thread that prepares the journal's segments panicked");
+        }
+    }
+}
+
+impl Shelf {
+    fn work(&self) {
+        let mut state = self.lock();
+        while !state.ended {
+            let worked = if state.ready.is_none() {
+                let former = state.trimmed.pop();
+                drop(state);
+                let prepared = self.prepare(former);
+                state = self.lock();
+                prepared.map(|segment| state.ready = Some(segment))
+            } else if state.trimmed.len() > KEPT_MAX
+                && let Some(surplus) = state.trimmed.pop()
+            {
+                drop(state);
+                let removed = fs::remove_file(&surplus.path);
+                drop(surplus); // which frees the blocks of the file
+                state = self.lock();
+                removed
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                Ok(())
+            };
+            if let Err(error) = worked
+                && !state.ended
+            {
+                tracing::debug!(%error, "no segment of the journal can be prepared");
+                let waited = self.changed.wait_timeout(state, RETRY_PAUSE);
+                (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    fn prepare(&self, former: Option<Arc<Segment>>) -> io::Result<Segment> {
+        match former.map(Arc::try_unwrap) {
+            Some(Ok(former)) => {
+                let length = former.file.metadata()?.len();
+                if length <= 2 * self.place.segment_bytes {
+                    return self.place.renew(former, || self.lock().ended);
+                }
+                fs::remove_file(&former.path)?; // made for one huge entry, or under another bound
+            }
+            Some(Err(read)) => fs::remove_file(&read.path)?, // whoever reads it reads to the end
+            None => {}
+        }
+        self.place.create()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
