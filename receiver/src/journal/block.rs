@@ -15,7 +15,7 @@ pub struct Block {
 /// The value is not one that [`Block::encode`] has made.
 #[derive(Debug, thiserror::Error)]
 #[error("block at position {first} does not hold its {count} entries")]
-pub struct BlockError {
+pub(super) struct BlockError {
     first: Position,
     count: u32,
 }

@@ -355,12 +355,12 @@ impl Store {
         }
     }
 
-    /// The next block's header that ends behind `from`, and the cursor behind it.
+    /// The header of the next block at or after `from`, and the cursor behind it.
     fn next_found(&self, cursor: &mut Cursor, from: Position) -> Result<Option<Found>, StoreError> {
         loop {
             while let Some(found) = cursor.part.segment.find(cursor.offset, from)? {
                 cursor.offset = found.offset + found.header.frame_bytes();
-                if !found.header.is_mark() && found.header.end() > from {
+                if !found.header.is_mark() && found.header.first >= from {
                     return Ok(Some(found));
                 }
             }

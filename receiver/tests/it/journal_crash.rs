@@ -11,12 +11,11 @@ use crate::scratch::{Scratch, append_all, eventually, noise, read_all};
 
 const DIRECTORY: &str = "PORTCULLIS_TEST_JOURNAL";
 const SEED: &str = "PORTCULLIS_TEST_SEED";
-/// Small, so that it is flushed and merged all the time.
-const BYTES_MAX: u64 = 16 << 20;
-/// Merging takes place a second after the last time, at the earliest.
+/// Small, with segments of 128 KiB, so that they are taken, given back and used again all the time.
+const BYTES_MAX: u64 = 8 << 20;
 const LIFE: Duration = Duration::from_secs(2);
 const KILLS: u64 = 16;
-/// What appends, and what flushing and merging do beside that.
+/// What appends, and what making segments and using them again does beside that.
 const CALLS: [&str; 2] = [
     "write,pwrite64,fdatasync",
     "rename,renameat,renameat2,unlink,unlinkat,fsync,ftruncate,fallocate",
@@ -121,13 +120,14 @@ fn works_on_a_journal_until_it_is_killed() {
     let (Ok(directory), Ok(seed)) = (std::env::var(DIRECTORY), std::env::var(SEED)) else {
         return;
     };
+    let seed: u64 = seed.parse().expect("a number");
     let journal = Journal::open(Options {
         directory: directory.into(),
         bytes_max: BYTES_MAX,
-        durability: Durability::Process,
+        durability: [Durability::Process, Durability::Host][seed as usize / 2 % 2],
     })
     .expect("opens");
-    let mut random = noise(seed.parse().expect("a number"), 1 << 20).into_iter();
+    let mut random = noise(seed, 1 << 20).into_iter();
     let began = Instant::now();
     while began.elapsed() < LIFE
         && let (Some(action), Some(share)) = (random.next(), random.next())

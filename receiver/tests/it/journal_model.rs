@@ -65,11 +65,12 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn the_journal_holds_what_was_durable_and_not_trimmed(steps in prop::collection::vec(step(), 1..25)) {
-        let mut scratch = Scratch::with_bytes_max(64 << 20);
+        // Segments of 128 KiB, so that they are given back and used again.
+        let mut scratch = Scratch::with_bytes_max(8 << 20);
         let mut journal = scratch.open();
         let mut model = Model::default();
         let mut trimmed = 0;
@@ -101,8 +102,11 @@ proptest! {
                     journal = scratch.open();
                 }
                 Step::Crash => {
-                    // An append makes sure that no trim is under way while the files are copied.
+                    // The append makes sure that no trim is under way while the files are copied.
                     journal.trim(trimmed);
+                    append_all(&journal, [Vec::new()]);
+                    model.entries.insert(model.next, Vec::new());
+                    model.next += 1;
                     let crashed = scratch.crash();
                     journal.close();
                     scratch = crashed;

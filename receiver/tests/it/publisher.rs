@@ -403,7 +403,7 @@ fn a_record_that_fits_nowhere_is_counted_as_lost_and_stops_nothing() {
 }
 
 #[test]
-fn records_of_a_journal_set_aside_as_damaged_are_counted_and_stop_nothing() {
+fn records_of_a_journal_that_is_gone_are_counted_and_stop_nothing() {
     let (cluster, scratch) = (Cluster::new(), Scratch::new());
     let journal = scratch.open();
     append(&journal, 0..10);
@@ -413,10 +413,12 @@ fn records_of_a_journal_set_aside_as_damaged_are_counted_and_stop_nothing() {
     let kept = journal.backlog_records();
     journal.close();
     drop(journal);
-    std::fs::write(scratch.path().join("version"), b"damaged").expect("written");
+    for segment in scratch.segments() {
+        std::fs::remove_file(segment).expect("removed");
+    }
 
     let journal = scratch.open();
-    assert!(journal.recovery().set_aside.is_some());
+    assert_eq!(journal.recovery().missing, kept);
     let publishing = publish(&cluster.kafka(), &journal);
     append(&journal, 200..250);
 
@@ -439,7 +441,7 @@ fn records_before_the_next_ones_are_trimmed_though_damage_took_those_between() {
     journal.seal();
     assert_eq!(publishing.publisher.drain(Duration::ZERO).records, 40);
     drop(journal);
-    cut_in_half(&scratch.path().join("0.jnl"));
+    cut_in_half(&scratch.segments()[0]);
 
     // The client that has passed over them is given up: they are not counted again.
     cluster.refuse_produce(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 1);
@@ -462,7 +464,7 @@ fn records_before_the_next_ones_are_trimmed_though_damage_took_those_between() {
     assert_eq!(publishing.drain(&journal), 0);
 }
 
-/// Of what is written in it; logs are preallocated with zeros.
+/// Of what is written in it.
 fn cut_in_half(log: &std::path::Path) {
     let bytes = std::fs::read(log).expect("read");
     let written = bytes.iter().rposition(|byte| *byte != 0).expect("written");

@@ -42,13 +42,23 @@ impl Scratch {
         Journal::open(self.options()).expect("the journal opens")
     }
 
+    /// The journal's segments that hold something, the newest last.
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.path()).expect("read");
+        let mut segments: Vec<_> = files.map(|entry| entry.expect("entry").path()).collect();
+        segments.retain(|path| path.extension().is_some_and(|end| end == "segment"));
+        segments.retain(|path| path.metadata().is_ok_and(|metadata| metadata.len() > 0));
+        segments.sort();
+        segments
+    }
+
     /// The file beside the journal that remembers its positions.
     pub(crate) fn positions(&self) -> PathBuf {
         self.path().with_extension("positions")
     }
 
-    /// What a crash leaves: the files as they are now, while the journal is open. The positions first: in a copy they
-    /// may be older than the rest, as in a crash, but never newer.
+    /// What a crash leaves: the files as they are now, while the journal is open and nothing is appended or trimmed. The
+    /// positions first: in a copy they may be older than the rest, as in a crash, but never newer.
     pub(crate) fn crash(&self) -> Self {
         let crashed = Self::with_bytes_max(self.bytes_max);
         if self.positions().exists() {
@@ -72,21 +82,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// fjall's log is 64 MiB of zeros behind what is written: copied as a hole.
+/// The journal takes files away and gives them other names meanwhile: one that is gone holds nothing that is needed.
 fn copy_file(from: &Path, to: &Path) {
-    use std::io::{Read, Write};
-    let mut source = fs::File::open(from).expect("open");
-    let length = source.metadata().expect("metadata").len();
-    let mut target = fs::File::create(to).expect("create");
-    let mut chunk = vec![0; 64 << 10];
-    loop {
-        let read = source.read(&mut chunk).expect("read");
-        if read == 0 || (read == chunk.len() && chunk.iter().all(|byte| *byte == 0)) {
-            break;
-        }
-        target.write_all(&chunk[..read]).expect("write");
+    match fs::copy(from, to) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        copied => drop(copied.expect("copied")),
     }
-    target.set_len(length).expect("set length");
 }
 
 pub(crate) fn written(append: Append) -> Result<Position, AppendError> {
