@@ -83,27 +83,23 @@ impl Tail {
         Some(trimmed.last().map_or(inner.first, Block::end))
     }
 
-    /// The store holds `first..`, and this block at its end.
-    pub(super) fn advance(&self, first: Position, block: Option<Block>) {
+    /// All before `first` is forgotten.
+    pub(super) fn trim(&self, first: Position) {
         let mut inner = self.lock();
         inner.first = first;
-        let grown = block.is_some();
-        if let Some(block) = block {
-            debug_assert_eq!(block.first(), inner.next, "positions are dense");
-            inner.next = block.end();
-            inner.bytes += block.value().len();
-            inner.blocks.push_back(block);
-        }
-        while let Some(oldest) = inner.blocks.front()
-            && (oldest.end() <= first || inner.bytes > BYTES_MAX)
-        {
-            inner.bytes -= oldest.value().len();
-            inner.blocks.pop_front();
-        }
+        inner.shrink(|inner, oldest| oldest.end() <= inner.first);
+    }
+
+    /// The store holds this block at its end.
+    pub(super) fn advance(&self, block: Block) {
+        let mut inner = self.lock();
+        debug_assert_eq!(block.first(), inner.next, "positions are dense");
+        inner.next = block.end();
+        inner.bytes += block.value().len();
+        inner.blocks.push_back(block);
+        inner.shrink(|inner, _| inner.bytes > BYTES_MAX);
         drop(inner);
-        if grown {
-            self.grown.notify_all();
-        }
+        self.grown.notify_all();
     }
 
     /// The store was opened again and holds `first..next`.
@@ -122,5 +118,17 @@ impl Tail {
     /// A thread that panicked while it held the lock cannot have left a block half in.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Drops the oldest block while it may go.
+    fn shrink(&mut self, may_go: impl Fn(&Self, &Block) -> bool) {
+        while let Some(oldest) = self.blocks.front()
+            && may_go(self, oldest)
+        {
+            self.bytes -= oldest.value().len();
+            self.blocks.pop_front();
+        }
     }
 }

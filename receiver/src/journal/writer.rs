@@ -153,6 +153,9 @@ impl Writer {
         store.check()?;
         let Trim { first, more } = self.trimmable(store)?;
         let block = self.held.as_ref().map(|held| &held.block);
+        if first > self.first {
+            shared.tail.trim(first); // before the store does, so that no reader takes what is trimmed for lost
+        }
         if block.is_some() || first > self.first {
             shared.condition.commit_begins();
             let committed = store.commit(first, self.next, block, self.options.durability);
@@ -201,12 +204,12 @@ impl Writer {
     /// The block is durable: readers first, then those who wait for it.
     fn tell(&mut self) {
         let Some(Held { block, waiting }) = self.held.take() else {
-            self.shared.tail.advance(self.first, None);
+            self.shared.tail.trim(self.first);
             return;
         };
         debug_assert_eq!(block.first(), self.next, "positions are dense");
         self.next = block.end();
-        self.shared.tail.advance(self.first, Some(block.clone()));
+        self.shared.tail.advance(block.clone());
         self.shared.queue.written();
         for ((position, _), entry) in block.entries().zip(waiting) {
             self.shared

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_receiver::journal::Journal;
 use proptest::prelude::*;
@@ -49,13 +49,16 @@ impl Model {
                 "the entry at {position} is another"
             );
         }
-        let kept = |position: u64| position >= after;
-        let must_be = self.entries.keys().copied().filter(|position| kept(*position));
+        let read: BTreeSet<u64> = read.iter().map(|(position, _)| *position).collect();
+        let missing: Vec<u64> = self
+            .entries
+            .range(after..)
+            .map(|(position, _)| *position)
+            .filter(|position| !read.contains(position))
+            .collect();
         assert!(
-            must_be.eq(read
-                .iter()
-                .map(|(position, _)| *position)
-                .filter(|position| kept(*position)))
+            missing.is_empty(),
+            "of {before}.. and then {after}.. were not read: {missing:?}"
         );
     }
 
@@ -111,6 +114,7 @@ proptest! {
                     journal.close();
                     scratch = crashed;
                     journal = scratch.open();
+                    prop_assert_eq!(journal.recovery().missing, 0);
                 }
             }
             prop_assert!(journal.first_position() <= trimmed, "nothing is trimmed unasked");
