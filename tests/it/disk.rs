@@ -5,15 +5,19 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Callback, Caller, Folder, Kafka, Kept, PATIENCE, Portcullis, Process, Site, SmallDisk, Tampered, Topic,
+    Callback, Caller, Folder, Kafka, Kept, Outage, PATIENCE, Portcullis, Process, Site, SmallDisk, Tampered, Topic,
     free_address, not_checked, wait_until,
 };
 
-/// Room for the journal's log, which is 64 MiB of zeros at first, and for what comes here.
-const DISK_BYTES: u64 = 96 << 20;
+/// Room for a small journal's segments of 1 MiB, the one that is written and the ones kept ready, and for what comes here.
+const DISK_BYTES: u64 = 16 << 20;
+const SMALL_JOURNAL: (&str, &str) = ("PORTCULLIS__RECEIVER__JOURNAL__BYTES_MAX", "64MiB");
+const WITHOUT_KAFKA: (&str, &str) = ("PORTCULLIS__KAFKA__BOOTSTRAP", "127.0.0.1:1");
 /// As large as a body may be: 300 of them are more than the 16 MiB that wait in memory.
 const LARGE: usize = 60 << 10;
 const TOO_MANY: usize = 300;
+/// Six segments of 1 MiB.
+const MORE_THAN_READY: usize = 100;
 /// Of a slow disk. Far longer than an answer may wait for it.
 const SYNC: Duration = Duration::from_secs(10);
 /// Of the metric `receiver_rung`.
@@ -23,20 +27,18 @@ const JOURNAL_FULL: f64 = 2.0;
 
 #[test]
 fn on_a_full_disk_answers_go_on_and_what_is_not_counted_as_lost_is_published_when_room_comes_back() {
-    let mut site = Site::at(Kafka::start());
+    let mut site = Site::at(Kafka::breakable());
     let Some(mut disk) = small_disk(&mut site) else {
         return;
     };
-    let receiver = site.receiver().ready();
+    let receiver = site.receiver_with(&[SMALL_JOURNAL]).ready();
     let mut caller = site.caller();
     let mut names = Names::default();
     names.post(&mut caller, "before", 10, 100);
 
+    site.kafka.fail(Outage::Down);
     disk.fill();
-    wait_until("the disk is full", PATIENCE, || {
-        names.post(&mut caller, "waits", 1, LARGE);
-        receiver.metric("receiver_rung") == JOURNAL_FULL
-    });
+    names.post_until_full(&mut caller, "waits", &receiver);
     assert!(
         receiver.log().contains("it goes on by itself when the disk takes them"),
         "{}",
@@ -48,6 +50,7 @@ fn on_a_full_disk_answers_go_on_and_what_is_not_counted_as_lost_is_published_whe
 
     disk.free();
     expect_normal(&receiver, &mut caller, &mut names);
+    site.kafka.recover(Outage::Down);
     let lost = receiver.metric("receiver_lost_total{reason=\"journal_broken\"}");
     assert!(lost > 0.0, "so many are more than memory holds");
     assert_eq!(receiver.metric("receiver_lost_total"), lost, "all else is kept");
@@ -56,13 +59,34 @@ fn on_a_full_disk_answers_go_on_and_what_is_not_counted_as_lost_is_published_whe
 }
 
 #[test]
+fn on_a_full_disk_the_room_of_what_kafka_has_is_enough() {
+    let mut site = Site::at(Kafka::start());
+    let Some(mut disk) = small_disk(&mut site) else {
+        return;
+    };
+    let receiver = site.receiver_with(&[SMALL_JOURNAL]).ready();
+    let mut caller = site.caller();
+    let mut names = Names::default();
+    names.post(&mut caller, "before", 10, 100);
+
+    disk.fill();
+    for _ in 0..MORE_THAN_READY {
+        names.post_noise(&mut caller, "on a full disk");
+    }
+    expect_normal(&receiver, &mut caller, &mut names);
+    names.expect_in_topic(&site, 0);
+    assert_eq!(receiver.metric("receiver_lost_total"), 0.0, "{}", receiver.log());
+    receiver.stop();
+    disk.free();
+}
+
+#[test]
 fn a_receiver_that_starts_on_a_full_disk_answers_and_publishes_what_the_former_start_left() {
     let mut site = Site::at(Kafka::start());
     let Some(mut disk) = small_disk(&mut site) else {
         return;
     };
-    let away = ("PORTCULLIS__KAFKA__BOOTSTRAP", "127.0.0.1:1");
-    let receiver = site.receiver_with(&[away]);
+    let receiver = site.receiver_with(&[SMALL_JOURNAL, WITHOUT_KAFKA]);
     wait_until("it listens", PATIENCE, || receiver.readiness().is_some());
     let mut names = Names::default();
     names.post(&mut site.caller(), "former", 20, 1_000);
@@ -72,16 +96,15 @@ fn a_receiver_that_starts_on_a_full_disk_answers_and_publishes_what_the_former_s
     receiver.kill();
 
     disk.fill();
-    let receiver = site.receiver();
+    let receiver = site.receiver_with(&[SMALL_JOURNAL, WITHOUT_KAFKA]);
     wait_until("it listens", PATIENCE, || receiver.readiness().is_some());
     let mut caller = site.caller();
-    wait_until("the rung tells it", PATIENCE, || {
-        names.post(&mut caller, "full", 1, LARGE);
-        receiver.metric("receiver_rung") == JOURNAL_FULL
-    });
+    names.post_until_full(&mut caller, "full", &receiver);
     disk.free();
-
     expect_normal(&receiver, &mut caller, &mut names);
+    receiver.kill();
+
+    let receiver = site.receiver_with(&[SMALL_JOURNAL]).ready();
     names.expect_in_topic(&site, 0);
     assert_eq!(receiver.metric("receiver_lost_total"), 0.0, "{}", receiver.log());
     receiver.stop();
@@ -93,7 +116,7 @@ fn a_read_only_disk_is_told_with_what_to_do_and_loses_nothing() {
     let Some(disk) = small_disk(&mut site) else {
         return;
     };
-    let receiver = site.receiver_with(&[("PORTCULLIS__KAFKA__BOOTSTRAP", "127.0.0.1:1")]);
+    let receiver = site.receiver_with(&[SMALL_JOURNAL, WITHOUT_KAFKA]);
     wait_until("it listens", PATIENCE, || receiver.readiness().is_some());
     let mut names = Names::default();
     names.post(&mut site.caller(), "before", 10, 100);
@@ -104,7 +127,7 @@ fn a_read_only_disk_is_told_with_what_to_do_and_loses_nothing() {
     assert!(told.contains("the disk is read-only, mount it for writing"), "{told}");
 
     disk.remount("rw");
-    let receiver = site.receiver().ready();
+    let receiver = site.receiver_with(&[SMALL_JOURNAL]).ready();
     names.expect_in_topic(&site, 0);
     assert_eq!(receiver.metric("receiver_lost_total"), 0.0);
     receiver.stop();
@@ -200,6 +223,29 @@ impl Names {
             assert_eq!(caller.post(&long).code(), 0, "{name}");
             self.0.push(name);
         }
+    }
+
+    /// Posts what does not compress until it does not fit on the disk.
+    #[track_caller]
+    fn post_until_full(&mut self, caller: &mut Caller, phase: &str, receiver: &Process) {
+        wait_until("the disk is full", PATIENCE, || {
+            self.post_noise(caller, phase);
+            receiver.metric("receiver_rung") == JOURNAL_FULL
+        });
+    }
+
+    /// Posts a large one that does not compress, with an operator of its own, so that all partitions have some.
+    #[track_caller]
+    fn post_noise(&mut self, caller: &mut Caller, phase: &str) {
+        let mut noise = self.0.len() as u64 + 1;
+        let letters = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            char::from(b'#' + (noise >> 40) as u8 % 56)
+        });
+        let name = format!("{phase} {}", self.0.len());
+        let callback = Callback::topic(&letters.take(LARGE).collect::<String>(), &name);
+        assert_eq!(caller.post(&callback).code(), 0, "{name}");
+        self.0.push(name);
     }
 
     /// All but `lost` of them are in the topic, once.

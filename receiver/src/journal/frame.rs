@@ -24,6 +24,8 @@ use super::block::{Block, BlockError};
 pub(super) const HEADER_BYTES: usize = 40;
 /// Behind the last frame: what is not zero there is a write that was not finished.
 pub(super) const END: [u8; 4] = [0; 4];
+/// A mark takes so much with its end.
+pub(super) const MARK_BYTES: u64 = (HEADER_BYTES + END.len()) as u64;
 pub(super) const MAGIC: [u8; 4] = [0xff, 0x00, b'J', 0xfe];
 /// Where what the header's checksum covers begins.
 const COVERED_FROM: usize = 8;

@@ -59,12 +59,20 @@ impl Place {
         }
     }
 
-    /// A new file.
+    /// A new file, at its full length.
     pub(super) fn create(&self) -> io::Result<Segment> {
+        self.create_with(|file| self.make_ready(file, || false))
+    }
+
+    /// A new file, and nothing that whoever needs it now would have to wait for.
+    pub(super) fn create_empty(&self) -> io::Result<Segment> {
+        self.create_with(|_| self.sync_directory())
+    }
+
+    fn create_with(&self, make_ready: impl FnOnce(&File) -> io::Result<()>) -> io::Result<Segment> {
         let (path, salt) = self.name();
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        let made = self.make_ready(&file, || false);
-        made.inspect_err(|_| drop(fs::remove_file(&path)))?; // a part of one would only take what room is left
+        make_ready(&file).inspect_err(|_| drop(fs::remove_file(&path)))?; // a part of one would only take what room is left
         Ok(Segment::new(path, file, salt, 0))
     }
 
@@ -87,14 +95,18 @@ impl Place {
 
     /// When it returns, a write to the file and a sync of its data are all that a record needs.
     fn make_ready(&self, file: &File, interrupted: impl Fn() -> bool) -> io::Result<()> {
-        if self.durability == Durability::Process {
-            return Ok(());
-        }
         let length = file.metadata()?.len();
-        if length < self.segment_bytes {
+        if self.durability == Durability::Host && length < self.segment_bytes {
             fill(file, length, self.segment_bytes, interrupted)?;
         }
-        File::open(&self.directory)?.sync_all()
+        self.sync_directory()
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        match self.durability {
+            Durability::Host => File::open(&self.directory)?.sync_all(),
+            Durability::Process => Ok(()),
+        }
     }
 }
 
@@ -175,6 +187,12 @@ impl Spare {
         let ready = self.shelf.lock().ready.take();
         self.shelf.changed.notify_one();
         ready
+    }
+
+    /// One that is trimmed, made ready here and now: for a disk that has no room for another.
+    pub(super) fn renew(&self) -> Option<Segment> {
+        let former = self.shelf.lock().trimmed.pop()?;
+        self.shelf.prepare(Some(former)).ok()
     }
 
     /// What stands in it is needed no more.

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::block::Block;
-use super::frame::Frames;
+use super::frame::{END, Frames, MARK_BYTES};
 use super::positions::Positions;
 use super::segment::{Found, Scan, Segment};
 use super::spare::{self, Place, Spare};
@@ -212,9 +212,13 @@ impl Store {
 
         let mut frame = frames.make(block, next, first, segment.salt);
         let mut offset = segment.written();
-        let begins = offset > 0 && offset + frame.len() as u64 > self.place.segment_bytes;
+        let reserve = block.map_or(0, |_| MARK_BYTES);
+        let begins = offset > 0 && offset + frame.len() as u64 + reserve > self.place.segment_bytes;
         if begins {
-            segment = Arc::new(self.spare.take().map_or_else(|| self.place.create(), Ok)?);
+            segment = Arc::new(match self.spare.take() {
+                Some(ready) => ready,
+                None => self.another(first, next, block, durability)?,
+            });
             frame = frames.make(block, next, first, segment.salt);
             offset = 0;
         }
@@ -223,7 +227,7 @@ impl Store {
         if durability == Durability::Host && (block.is_some() || gives_back) {
             segment.file.sync_data()?;
         }
-        let bytes = (frame.len() - super::frame::END.len()) as u64;
+        let bytes = (frame.len() - END.len()) as u64;
         segment.set_written(offset + bytes);
 
         let mut inner = self.lock();
@@ -239,6 +243,24 @@ impl Store {
             self.spare.put(part.segment);
         }
         Ok(bytes)
+    }
+
+    /// A segment where none is ready. On a full disk one that is trimmed: each has room for the mark that says so.
+    fn another(
+        &self,
+        first: Position,
+        next: Position,
+        block: Option<&Block>,
+        durability: Durability,
+    ) -> Result<Segment, StoreError> {
+        let refused = match self.place.create_empty() {
+            Ok(created) => return Ok(created),
+            Err(refused) => refused,
+        };
+        if block.is_some() {
+            self.commit(first, next, None, durability)?;
+        }
+        self.spare.renew().ok_or(refused.into())
     }
 
     /// Whether what is written would be there after a start.
