@@ -59,8 +59,8 @@ fn on_a_full_disk_answers_go_on_and_what_is_not_counted_as_lost_is_published_whe
 }
 
 #[test]
-fn on_a_full_disk_the_room_of_what_kafka_has_is_enough() {
-    let mut site = Site::at(Kafka::start());
+fn a_full_disk_has_room_again_when_kafka_takes_what_waits() {
+    let mut site = Site::at(Kafka::breakable());
     let Some(mut disk) = small_disk(&mut site) else {
         return;
     };
@@ -68,8 +68,13 @@ fn on_a_full_disk_the_room_of_what_kafka_has_is_enough() {
     let mut caller = site.caller();
     let mut names = Names::default();
     names.post(&mut caller, "before", 10, 100);
-
+    site.kafka.fail(Outage::Down);
     disk.fill();
+    names.post_until_full(&mut caller, "waits", &receiver);
+
+    site.kafka.recover(Outage::Down);
+
+    expect_normal(&receiver, &mut caller, &mut names);
     for _ in 0..MORE_THAN_READY {
         names.post_noise(&mut caller, "on a full disk");
     }

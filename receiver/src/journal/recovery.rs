@@ -201,7 +201,11 @@ impl From<StoreError> for Obstacle {
                 _ if source.raw_os_error() == Some(EIO) => Self::Disk(source.into()),
                 _ => Self::Unusable(source),
             },
-            StoreError::Removed | StoreError::Panicked | StoreError::Doubted | StoreError::Away => Self::Disk(error),
+            StoreError::NoRoom(_)
+            | StoreError::Removed
+            | StoreError::Panicked
+            | StoreError::Doubted
+            | StoreError::Away => Self::Disk(error),
         }
     }
 }

@@ -66,7 +66,10 @@ impl Place {
 
     /// A new file, and nothing that whoever needs it now would have to wait for.
     pub(super) fn create_empty(&self) -> io::Result<Segment> {
-        self.create_with(|_| self.sync_directory())
+        self.create_with(|file| {
+            self.allocate(file)?;
+            self.sync_directory()
+        })
     }
 
     fn create_with(&self, make_ready: impl FnOnce(&File) -> io::Result<()>) -> io::Result<Segment> {
@@ -95,11 +98,19 @@ impl Place {
 
     /// When it returns, a write to the file and a sync of its data are all that a record needs.
     fn make_ready(&self, file: &File, interrupted: impl Fn() -> bool) -> io::Result<()> {
-        let length = file.metadata()?.len();
-        if self.durability == Durability::Host && length < self.segment_bytes {
-            fill(file, length, self.segment_bytes, interrupted)?;
+        self.allocate(file)?;
+        if self.durability == Durability::Host {
+            fill(file, self.segment_bytes, interrupted)?;
         }
         self.sync_directory()
+    }
+
+    /// So that a full disk is met here, where another segment can take its place, and not in the middle of a frame.
+    fn allocate(&self, file: &File) -> io::Result<()> {
+        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, self.segment_bytes) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -118,18 +129,15 @@ pub(super) fn parse_name(path: &Path) -> Option<(u64, u32)> {
     right.then_some((number.parse().ok()?, u32::from_str_radix(salt, 16).ok()?))
 }
 
-fn fill(file: &File, from: u64, to: u64, interrupted: impl Fn() -> bool) -> io::Result<()> {
+/// With zeros from its end on.
+fn fill(file: &File, length: u64, interrupted: impl Fn() -> bool) -> io::Result<()> {
     static ZEROS: [u8; FILLED_BYTES] = [0; FILLED_BYTES];
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), from, to - from) {
-        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let mut offset = from;
-    while offset < to {
+    let mut offset = file.metadata()?.len();
+    while offset < length {
         if interrupted() {
             return Err(ErrorKind::Interrupted.into());
         }
-        let many = (to - offset).min(FILLED_BYTES as u64);
+        let many = (length - offset).min(FILLED_BYTES as u64);
         file.write_all_at(&ZEROS[..many as usize], offset)?;
         file.sync_data()?;
         offset += many;

@@ -34,6 +34,9 @@ pub enum StoreError {
     /// The system says so.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// The disk is full. The store goes on as it is when room comes back, on the disk or by trimming.
+    #[error("the disk has no room for another segment: {0}")]
+    NoRoom(#[source] io::Error),
     /// Two processes with one directory.
     #[error("another process holds the journal")]
     Held,
@@ -257,10 +260,14 @@ impl Store {
             Ok(created) => return Ok(created),
             Err(refused) => refused,
         };
-        if block.is_some() {
+        let gives_back = self.lock().trims(first);
+        if block.is_some() && gives_back {
             self.commit(first, next, None, durability)?;
         }
-        self.spare.renew().ok_or(refused.into())
+        self.spare.renew().ok_or_else(|| match refused.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::NoRoom(refused),
+            _ => StoreError::Io(refused),
+        })
     }
 
     /// Whether what is written would be there after a start.

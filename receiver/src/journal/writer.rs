@@ -86,6 +86,7 @@ impl Writer {
             let turn = panic::catch_unwind(AssertUnwindSafe(|| self.take_turn()));
             goes_on = match turn {
                 Ok(Ok(goes_on)) => goes_on,
+                Ok(Err(error @ StoreError::NoRoom(_))) => self.wait_for_room(error),
                 Ok(Err(error)) => self.recover(error),
                 Err(_) => self.recover(StoreError::Panicked),
             };
@@ -227,13 +228,7 @@ impl Writer {
         self.shared.tell_lasting(Lasting::OVER);
         self.put_store(None);
         loop {
-            let closing = self
-                .shared
-                .queue
-                .pause(RETRY_PAUSES[self.tries.min(RETRY_PAUSES.len() - 1)]);
-            self.tries += 1;
-            if closing && self.tries >= RETRY_PAUSES.len() {
-                self.give_up();
+            if !self.pauses() {
                 return false;
             }
             let (first, next) = (self.first, self.next);
@@ -245,6 +240,25 @@ impl Writer {
                 Err(error) => self.shared.condition.broke(error),
             }
         }
+    }
+
+    /// Nothing was written, so the store stays open: what is read from it can be published and trimmed, and that makes
+    /// room. False as in [`Writer::recover`].
+    fn wait_for_room(&mut self, error: StoreError) -> bool {
+        self.shared.condition.broke(error);
+        self.shared.tell_lasting(Lasting::OVER);
+        self.pauses()
+    }
+
+    fn pauses(&mut self) -> bool {
+        let pause = RETRY_PAUSES[self.tries.min(RETRY_PAUSES.len() - 1)];
+        let closing = self.shared.queue.pause(pause);
+        self.tries += 1;
+        let goes_on = !closing || self.tries < RETRY_PAUSES.len();
+        if !goes_on {
+            self.give_up();
+        }
+        goes_on
     }
 
     /// Positions that were given out are never given again, whatever was found when the store was opened
