@@ -1,7 +1,7 @@
 //! Work that nobody waits for gives way to answering.
 //!
-//! Where every core is busy, the system gives each thread that can run an equal share. Writing blocks into files of their
-//! own, or publishing an outage's backlog, is work for whole cores for a while; at an equal share, answers would wait for it.
+//! Where every core is busy, the system gives each thread that can run an equal share. Publishing an outage's backlog is
+//! work for a whole core for a while, and so is filling files ahead; at an equal share, answers would wait for it.
 //! With a higher nice value it gets what answering leaves, and where nothing is left still something: the journal is behind
 //! it. The value holds for the thread that sets it and for those that it starts, which is how the threads of libraries
 //! come by it.
@@ -10,7 +10,7 @@ use tracing::debug;
 
 /// Kafka's client, and who feeds it: a third of a share, so that a backlog shrinks also while all cores answer.
 pub(crate) const PUBLISHING: i32 = 5;
-/// The store's own thread: a tenth. It has seconds to write what is committed within seconds.
+/// The thread that makes the journal's segments ready: a tenth. It has the seconds in which one is filled.
 pub(crate) const STORING: i32 = 10;
 
 /// For the calling thread, and those it will start. A value may be raised by anyone.

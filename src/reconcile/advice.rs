@@ -126,7 +126,7 @@ fn late(boots: &[BootReport], now: Timestamp) -> Vec<String> {
     if records(false) > 0 {
         told.push(format!(
             "{} late of boots that have ended, beyond what the ledger proves of them: look at receiver_lost_total of \
-             the boots after them, and for a journal.damaged-… in their data directories.",
+             the boots after them, and for a journal.set-aside-… in their data directories.",
             are(records(false), "record")
         ));
     }

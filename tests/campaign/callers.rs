@@ -42,8 +42,9 @@ struct Shared {
 }
 
 impl Callers {
-    /// `count` of them, spread over `receivers`.
-    pub(crate) fn start(count: usize, receivers: &[(SocketAddr, Arc<Gate>)]) -> Self {
+    /// `count` of them, spread over `receivers`. With `noise`, large callbacks do not compress, so that they fill a disk
+    /// and not only memory; a test cluster has no room for them.
+    pub(crate) fn start(count: usize, receivers: &[(SocketAddr, Arc<Gate>)], noise: bool) -> Self {
         let shared = Arc::new(Shared {
             pages: (0..count).map(|_| Mutex::default()).collect(),
             paused: AtomicBool::new(false),
@@ -54,7 +55,7 @@ impl Callers {
         let threads = (0..count).map(|number| {
             let (address, gate) = receivers[receiver_of(number, receivers.len())].clone();
             let shared = Arc::clone(&shared);
-            thread::spawn(move || Chat::new(number, address, gate).post_until_ended(&shared))
+            thread::spawn(move || Chat::new(number, address, gate, noise).post_until_ended(&shared))
         });
         Self {
             threads: threads.collect(),
@@ -120,16 +121,18 @@ struct Chat {
     number: usize,
     address: SocketAddr,
     gate: Arc<Gate>,
+    noise: bool,
     connection: Caller,
     random: Random,
 }
 
 impl Chat {
-    fn new(number: usize, address: SocketAddr, gate: Arc<Gate>) -> Self {
+    fn new(number: usize, address: SocketAddr, gate: Arc<Gate>, noise: bool) -> Self {
         Self {
             number,
             address,
             gate,
+            noise,
             connection: connect(address),
             random: Random(number as u64),
         }
@@ -206,10 +209,16 @@ impl Chat {
         }
         let body = json!({
             "CallbackCommand": CREATE_TOPIC, "Operator_Account": operator, "Type": "Community", "Name": name,
-            "Introduction": "x".repeat(LARGE_BYTES),
+            "Introduction": if self.noise { noise(number as u64) } else { "x".repeat(LARGE_BYTES) },
         });
         Callback::new(CREATE_TOPIC, body.to_string())
     }
+}
+
+fn noise(seed: u64) -> String {
+    let mut random = Random(seed);
+    let letters = std::iter::repeat_with(|| char::from(b'#' + random.below(56) as u8));
+    letters.take(LARGE_BYTES).collect()
 }
 
 fn connect(address: SocketAddr) -> Caller {

@@ -85,7 +85,7 @@ impl Campaign {
         for (what, why) in &stage.skipped {
             println!("NOT PLAYED: {what}, because {why}");
         }
-        let callers = Callers::start(size.callers as usize, &stage.receivers());
+        let callers = Callers::start(size.callers as usize, &stage.receivers(), stage.site.kafka.is_real());
         Self {
             rounds,
             report,

@@ -41,8 +41,8 @@ verdict = { effect = "deny", code = 10102, text = "too many topics", for = "5s" 
 "#;
 /// In the site's folder.
 const SMALL_DISK: &str = "small-disk";
-/// The journal's log is 64 MiB of it, its blocks as much, and the rest is for what is merged.
-const SMALL_DISK_BYTES: u64 = 256 << 20;
+/// Room for all that the journal may take, for the snapshot, and for nothing more.
+const SMALL_DISK_BYTES: u64 = 96 << 20;
 
 /// Everything that faults happen to: two receivers, a worker, a Kafka.
 pub(crate) struct Stage {

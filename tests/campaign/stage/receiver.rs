@@ -9,7 +9,7 @@ use crate::book::Gate;
 use crate::support::{Process, Site};
 
 /// Far below the small disk, far above what waits in an outage.
-const JOURNAL_BYTES_MAX: &str = "128MiB";
+const JOURNAL_BYTES_MAX: &str = "64MiB";
 
 /// One receiver, whichever process it is at present.
 pub(super) struct Receiver {
