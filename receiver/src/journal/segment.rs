@@ -1,9 +1,12 @@
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use memchr::memmem;
 
 use super::Position;
 use super::block::Block;
@@ -11,10 +14,16 @@ use super::frame::{END, HEADER_BYTES, Header, MAGIC};
 
 /// One of the journal's files, in one of its lives.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub(super) struct Name {
     pub(super) path: PathBuf,
-    pub(super) file: File,
     pub(super) salt: u32,
+}
+
+/// The file while it is open. Who has it open has its name, too, so that it is not used again meanwhile.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) name: Arc<Name>,
+    pub(super) file: File,
     /// Frames end here. Beyond may stand what a write did not finish, and what the file held in a former life.
     written: AtomicU64,
 }
@@ -50,13 +59,22 @@ const PAGE_BYTES: usize = 4 << 10;
 const EIO: i32 = 5;
 
 impl Segment {
-    pub(super) fn new(path: PathBuf, file: File, salt: u32, written: u64) -> Self {
+    /// A file with nothing in it that counts.
+    pub(super) fn begin(name: Name, file: File) -> Self {
         Self {
-            path,
+            name: Arc::new(name),
             file,
-            salt,
-            written: AtomicU64::new(written),
+            written: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn open(name: &Arc<Name>, written: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(&name.path)?;
+        Ok(Self {
+            name: Arc::clone(name),
+            file,
+            written: AtomicU64::new(written),
+        })
     }
 
     /// Bytes of frames.
@@ -87,7 +105,7 @@ impl Segment {
         if offset + HEADER_BYTES as u64 > self.written() || !read_at(&self.file, &mut bytes, offset)? {
             return Ok(None);
         }
-        let header = Header::parse(&bytes, self.salt);
+        let header = Header::parse(&bytes, self.name.salt);
         Ok(header.filter(|header| offset + header.frame_bytes() <= self.written()))
     }
 
@@ -98,8 +116,7 @@ impl Segment {
         while from + (HEADER_BYTES as u64) <= end {
             let many = SEARCHED_BYTES.min((end - from) as usize);
             read_at(&self.file, &mut bytes[..many], from)?;
-            let places = bytes[..many].windows(MAGIC.len()).enumerate();
-            for (place, _) in places.filter(|(_, window)| *window == MAGIC) {
+            for place in memmem::find_iter(&bytes[..many], &MAGIC) {
                 let offset = from + place as u64;
                 if let Some(header) = self.header(offset)?.filter(|header| header.first >= at_least) {
                     return Ok(Some(Found { header, offset }));
@@ -114,7 +131,7 @@ impl Segment {
     pub(super) fn stored(&self, found: &Found) -> io::Result<Option<Vec<u8>>> {
         let mut stored = vec![0; found.header.stored_bytes()];
         read_at(&self.file, &mut stored, found.offset + HEADER_BYTES as u64)?;
-        Ok(found.header.is_whole(&stored, self.salt).then_some(stored))
+        Ok(found.header.is_whole(&stored, self.name.salt).then_some(stored))
     }
 
     /// The block there. One that is damaged is said aloud and is `None`: it is the reader who knows what is missing,
@@ -177,7 +194,7 @@ impl Segment {
         }
         let mut header = [0; HEADER_BYTES];
         let whole = end + HEADER_BYTES as u64 <= length && read_at(&self.file, &mut header, end)?;
-        let frame = whole.then(|| Header::parse(&header, self.salt)).flatten();
+        let frame = whole.then(|| Header::parse(&header, self.name.salt)).flatten();
         let frame_bytes = frame.map_or(HEADER_BYTES as u64, |header| header.frame_bytes());
         Ok(frame_bytes.min(length - end))
     }
@@ -222,6 +239,13 @@ mod tests {
         ends: Vec<u64>,
     }
 
+    fn name(salt: u32) -> Name {
+        Name {
+            path: PathBuf::new(),
+            salt,
+        }
+    }
+
     /// Blocks of one entry each, one after the other.
     fn written(blocks: u64) -> Written {
         let file = tempfile::tempfile().expect("a temporary file");
@@ -234,7 +258,7 @@ mod tests {
             end += (frame.len() - END.len()) as u64;
             ends.push(end);
         }
-        let segment = Segment::new(PathBuf::new(), file, SALT, 0);
+        let segment = Segment::begin(name(SALT), file);
         Written { segment, ends }
     }
 
@@ -279,7 +303,7 @@ mod tests {
         assert_eq!(segment.scan(3).expect("scanned").next, 3);
         assert_eq!(segment.written(), ends[2]);
 
-        let again = Segment::new(PathBuf::new(), segment.file, SALT + 1, 0);
+        let again = Segment::begin(name(SALT + 1), segment.file);
         assert_eq!(again.scan(Position::MAX).expect("scanned").first, None);
         assert_eq!(again.first().expect("read"), None);
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::segment::Segment;
+use super::segment::{Name, Segment};
 use super::{Durability, Options};
 use crate::priority;
 
@@ -73,27 +73,35 @@ impl Place {
     }
 
     fn create_with(&self, make_ready: impl FnOnce(&File) -> io::Result<()>) -> io::Result<Segment> {
-        let (path, salt) = self.name();
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        make_ready(&file).inspect_err(|_| drop(fs::remove_file(&path)))?; // a part of one would only take what room is left
-        Ok(Segment::new(path, file, salt, 0))
+        let name = self.name();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&name.path)?;
+        // A part of one would only take what room is left.
+        make_ready(&file).inspect_err(|_| drop(fs::remove_file(&name.path)))?;
+        Ok(Segment::begin(name, file))
     }
 
     /// A new life for a file whose records are trimmed.
-    fn renew(&self, former: Segment, interrupted: impl Fn() -> bool) -> io::Result<Segment> {
-        let (path, salt) = self.name();
-        let former_path = former.path;
-        fs::rename(&former_path, &path)?;
-        let made = self.make_ready(&former.file, interrupted);
-        made.inspect_err(|_| drop(fs::remove_file(&path)))?;
-        Ok(Segment::new(path, former.file, salt, 0))
+    fn renew(&self, former: &Path, interrupted: impl Fn() -> bool) -> io::Result<Segment> {
+        let name = self.name();
+        fs::rename(former, &name.path)?;
+        let file = OpenOptions::new().read(true).write(true).open(&name.path)?;
+        let made = self.make_ready(&file, interrupted);
+        made.inspect_err(|_| drop(fs::remove_file(&name.path)))?;
+        Ok(Segment::begin(name, file))
     }
 
-    fn name(&self) -> (PathBuf, u32) {
+    fn name(&self) -> Name {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let salt = self.salts.hash_one(number) as u32;
         let name = format!("{number:0NUMBER_DIGITS$}-{salt:0SALT_DIGITS$x}.{EXTENSION}");
-        (self.directory.join(name), salt)
+        Name {
+            path: self.directory.join(name),
+            salt,
+        }
     }
 
     /// When it returns, a write to the file and a sync of its data are all that a record needs.
@@ -121,12 +129,14 @@ impl Place {
     }
 }
 
-/// The number and the salt that a segment's name tells.
-pub(super) fn parse_name(path: &Path) -> Option<(u64, u32)> {
+/// The number and the name of a segment.
+pub(super) fn parse_name(path: &Path) -> Option<(u64, Name)> {
     let name = path.file_name()?.to_str()?.strip_suffix(EXTENSION)?.strip_suffix('.')?;
     let (number, salt) = name.split_once('-')?;
     let right = number.len() >= NUMBER_DIGITS && salt.len() == SALT_DIGITS;
-    right.then_some((number.parse().ok()?, u32::from_str_radix(salt, 16).ok()?))
+    let (number, salt) = (number.parse().ok()?, u32::from_str_radix(salt, 16).ok()?);
+    let path = path.to_owned();
+    right.then_some((number, Name { path, salt }))
 }
 
 /// With zeros from its end on.
@@ -160,13 +170,13 @@ struct Shelf {
 #[derive(Default)]
 struct State {
     ready: Option<Segment>,
-    /// Trimmed; a reader may still be in one. No more than the journal had.
-    trimmed: Vec<Arc<Segment>>,
+    /// A reader may still be in one. No more than the journal had.
+    trimmed: Vec<Arc<Name>>,
     ended: bool,
 }
 
 impl Spare {
-    pub(super) fn start(place: Arc<Place>, trimmed: Vec<Arc<Segment>>) -> io::Result<Self> {
+    pub(super) fn start(place: Arc<Place>, trimmed: Vec<Arc<Name>>) -> io::Result<Self> {
         let state = State {
             trimmed,
             ..State::default()
@@ -204,7 +214,7 @@ impl Spare {
     }
 
     /// What stands in it is needed no more.
-    pub(super) fn put(&self, trimmed: Arc<Segment>) {
+    pub(super) fn put(&self, trimmed: Arc<Name>) {
         self.shelf.lock().trimmed.push(trimmed);
         self.shelf.changed.notify_one();
     }
@@ -237,7 +247,6 @@ impl Shelf {
             {
                 drop(state);
                 let removed = fs::remove_file(&surplus.path);
-                drop(surplus); // which frees the blocks of the file
                 state = self.lock();
                 removed
             } else {
@@ -254,19 +263,18 @@ impl Shelf {
         }
     }
 
-    fn prepare(&self, former: Option<Arc<Segment>>) -> io::Result<Segment> {
-        match former.map(Arc::try_unwrap) {
-            Some(Ok(former)) => {
-                let length = former.file.metadata()?.len();
-                if length <= 2 * self.place.segment_bytes {
-                    return self.place.renew(former, || self.lock().ended);
-                }
-                fs::remove_file(&former.path)?; // made for one huge entry, or under another bound
-            }
-            Some(Err(read)) => fs::remove_file(&read.path)?, // whoever reads it reads to the end
-            None => {}
+    fn prepare(&self, former: Option<Arc<Name>>) -> io::Result<Segment> {
+        let Some(former) = former else {
+            return self.place.create();
+        };
+        // Whoever reads it reads it to the end.
+        let is_read = Arc::strong_count(&former) > 1;
+        // One that was made for a huge entry, or under another bound, is no use.
+        if is_read || former.path.metadata()?.len() > 2 * self.place.segment_bytes {
+            fs::remove_file(&former.path)?;
+            return self.place.create();
         }
-        self.place.create()
+        self.place.renew(&former.path, || self.lock().ended)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::block::Block;
 use super::frame::{END, Frames, MARK_BYTES};
 use super::positions::Positions;
-use super::segment::{Found, Scan, Segment};
+use super::segment::{Found, Name, Scan, Segment};
 use super::spare::{self, Place, Spare};
 use super::{Durability, Options, Position};
 
@@ -88,20 +88,29 @@ pub(super) struct Store {
     trimming: Mutex<Option<Cursor>>,
     /// What the newest segment told when it was opened; `None` in an empty store.
     found: Option<Opened>,
-    /// Unlocked with the process, or when this is closed.
-    _lock: File,
+    /// The last to go.
+    _lock: Lock,
 }
 
 struct Inner {
-    /// By position. The last one is written, and there always is one.
-    segments: VecDeque<Part>,
+    /// By position, and closed: a long backlog takes no file descriptors.
+    full: VecDeque<Full>,
+    /// The one that is written.
+    newest: Part,
     frames: Frames,
     /// All before is trimmed.
     first: Position,
     next: Position,
 }
 
-/// A segment of the journal.
+/// A segment that nothing is written to any more.
+struct Full {
+    first: Position,
+    name: Arc<Name>,
+    written: u64,
+}
+
+/// A segment that is open.
 #[derive(Clone)]
 struct Part {
     first: Position,
@@ -120,6 +129,9 @@ struct Opened {
     first: Position,
 }
 
+/// Keeps other processes from the directory, until it is dropped or the process ends.
+struct Lock(File);
+
 const LOCK: &str = "lock";
 
 impl Store {
@@ -127,19 +139,22 @@ impl Store {
     /// will be written again.
     pub(super) fn open(options: &Options, until: Position) -> Result<Self, StoreError> {
         fs::create_dir_all(&options.directory)?;
-        let lock = lock(&options.directory)?;
+        let lock = Lock::take(&options.directory)?;
         let mut files = Files::of(&options.directory)?;
         let place = Arc::new(Place::new(options, files.number));
         let found = files.scan_newest(until)?;
         let (first, next) = found.as_ref().map_or((0, 0), |found| (found.first, found.scan.next));
-        let mut segments = VecDeque::from(files.parts);
-        if segments.is_empty() {
-            let segment = Arc::new(place.create()?);
-            segments.push_back(Part { first: 0, segment });
-        }
+        let newest = match files.newest.take() {
+            Some(newest) => newest,
+            None => Part {
+                first: 0,
+                segment: Arc::new(place.create()?),
+            },
+        };
         let spare = Spare::start(Arc::clone(&place), files.blank)?;
         let inner = Inner {
-            segments,
+            full: files.full,
+            newest,
             frames: Frames::default(),
             first,
             next,
@@ -178,7 +193,7 @@ impl Store {
             extent.missing += hole.end.saturating_sub(hole.start.max(counted_from));
         }
         // From the oldest block on, through those that were trimmed once.
-        let mut cursor = self.cursor(first);
+        let mut cursor = self.cursor(first)?;
         let mut position = first;
         while let Some(found) = self.next_found(&mut cursor, position)? {
             let header = found.header;
@@ -210,10 +225,10 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let mut inner = self.lock();
         let mut frames = std::mem::take(&mut inner.frames);
-        let (mut segment, trims) = (inner.newest()?, inner.trims(first));
+        let (mut segment, trims) = (Arc::clone(&inner.newest.segment), inner.trims(first));
         drop(inner); // a reader does not wait for the disk
 
-        let mut frame = frames.make(block, next, first, segment.salt);
+        let mut frame = frames.make(block, next, first, segment.name.salt);
         let mut offset = segment.written();
         let reserve = block.map_or(0, |_| MARK_BYTES);
         let begins = offset > 0 && offset + frame.len() as u64 + reserve > self.place.segment_bytes;
@@ -222,7 +237,7 @@ impl Store {
                 Some(ready) => ready,
                 None => self.another(first, next, block, durability)?,
             });
-            frame = frames.make(block, next, first, segment.salt);
+            frame = frames.make(block, next, first, segment.name.salt);
             offset = 0;
         }
         segment.file.write_all_at(frame, offset)?;
@@ -237,13 +252,16 @@ impl Store {
         inner.frames = frames;
         inner.first = first;
         if begins {
-            inner.segments.push_back(Part { first: next, segment });
+            let Part { first, segment } = std::mem::replace(&mut inner.newest, Part { first: next, segment });
+            let (name, written) = (Arc::clone(&segment.name), segment.written());
+            inner.full.push_back(Full { first, name, written });
         }
         inner.next = block.map_or(next, Block::end);
         while inner.trims(first)
-            && let Some(part) = inner.segments.pop_front()
+            && let Some(full) = inner.full.pop_front()
         {
-            self.spare.put(part.segment);
+            self.let_go(full.first);
+            self.spare.put(full.name);
         }
         Ok(bytes)
     }
@@ -270,9 +288,18 @@ impl Store {
         })
     }
 
+    /// Nobody goes on in the segment that begins at `first`; a reader that is in it at this moment does not wait.
+    fn let_go(&self, first: Position) {
+        for cursor in [&self.reading, &self.trimming] {
+            if let Ok(mut cursor) = cursor.try_lock() {
+                cursor.take_if(|cursor| cursor.part.first <= first);
+            }
+        }
+    }
+
     /// Whether what is written would be there after a start.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        let newest = self.lock().newest()?;
+        let newest = Arc::clone(&self.lock().newest.segment);
         if newest.is_removed()? {
             return Err(StoreError::Removed);
         }
@@ -284,10 +311,10 @@ impl Store {
     pub(super) fn block_from(&self, from: Position) -> Result<Option<Block>, StoreError> {
         let from = from.max(self.lock().first);
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut cursor = reading
-            .take()
-            .filter(|cursor| cursor.position == from)
-            .unwrap_or_else(|| self.cursor(from));
+        let mut cursor = match reading.take().filter(|cursor| cursor.position == from) {
+            Some(cursor) => cursor,
+            None => self.cursor(from)?,
+        };
         while let Some(found) = self.next_found(&mut cursor, from)? {
             if let Some(block) = cursor.part.segment.block(&found)? {
                 cursor.position = block.end();
@@ -300,24 +327,25 @@ impl Store {
 
     /// The newest block that can be read and is not trimmed.
     pub(super) fn last_block(&self) -> Result<Option<Block>, StoreError> {
-        let (parts, first) = {
+        let (mut part, first) = {
             let inner = self.lock();
-            (inner.segments.clone(), inner.first)
+            (Some(inner.newest.clone()), inner.first)
         };
-        for part in parts.iter().rev() {
+        while let Some(Part { first: begins, segment }) = part {
             let mut blocks = Vec::new();
             let mut offset = 0;
-            while let Some(found) = part.segment.find(offset, first)? {
+            while let Some(found) = segment.find(offset, first)? {
                 offset = found.offset + found.header.frame_bytes();
                 if !found.header.is_mark() && found.header.end() > first {
                     blocks.push(found);
                 }
             }
             for found in blocks.iter().rev() {
-                if let Some(block) = part.segment.block(found)? {
+                if let Some(block) = segment.block(found)? {
                     return Ok(Some(block));
                 }
             }
+            part = self.lock().before(begins)?;
         }
         Ok(None)
     }
@@ -325,13 +353,12 @@ impl Store {
     /// How far the blocks before `before` can be trimmed, by whole blocks and after `headers_max` headers at most.
     pub(super) fn trimmable(&self, first: Position, before: Position, headers_max: usize) -> Result<Trim, StoreError> {
         let mut trimming = self.trimming.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut cursor = trimming
-            .take()
-            .filter(|cursor| cursor.position == first)
-            .unwrap_or_else(|| self.cursor(first));
-        let later = self.cursor(before);
-        if later.part.first > cursor.part.first {
-            cursor = later; // all in between goes by whole segments
+        let mut cursor = match trimming.take().filter(|cursor| cursor.position == first) {
+            Some(cursor) => cursor,
+            None => self.cursor(first)?,
+        };
+        if self.lock().begins(before) > cursor.part.first {
+            cursor = self.cursor(before)?; // all in between goes by whole segments
         }
         let start = first.max(cursor.part.first.min(before));
         let mut trim = Trim {
@@ -370,18 +397,22 @@ impl Store {
         if inner.first == inner.next {
             return 0;
         }
-        inner.segments.iter().map(|part| part.segment.written()).sum()
+        let full: u64 = inner.full.iter().map(|full| full.written).sum();
+        full + inner.newest.segment.written()
     }
 
     /// In the segment that holds `position`, at its start.
-    fn cursor(&self, position: Position) -> Cursor {
+    fn cursor(&self, position: Position) -> io::Result<Cursor> {
         let inner = self.lock();
-        let after = inner.segments.partition_point(|part| part.first <= position);
-        Cursor {
+        let part = match inner.holding(position) {
+            Some(full) => full.open()?,
+            None => inner.newest.clone(),
+        };
+        Ok(Cursor {
             position,
-            part: inner.segments[after.saturating_sub(1)].clone(),
+            part,
             offset: 0,
-        }
+        })
     }
 
     /// The header of the next block at or after `from`, and the cursor behind it.
@@ -393,10 +424,8 @@ impl Store {
                     return Ok(Some(found));
                 }
             }
-            let inner = self.lock();
-            let behind = inner.segments.partition_point(|part| part.first <= cursor.part.first);
-            match inner.segments.get(behind) {
-                Some(part) => (cursor.part, cursor.offset) = (part.clone(), 0),
+            match self.lock().behind(cursor.part.first)? {
+                Some(part) => (cursor.part, cursor.offset) = (part, 0),
                 None => return Ok(None),
             }
         }
@@ -409,23 +438,60 @@ impl Store {
 }
 
 impl Inner {
-    fn newest(&self) -> Result<Arc<Segment>, StoreError> {
-        let newest = self.segments.back().ok_or(StoreError::Away)?;
-        Ok(Arc::clone(&newest.segment))
-    }
-
     /// Whether the oldest segment holds nothing from `first` on.
     fn trims(&self, first: Position) -> bool {
-        self.segments.get(1).is_some_and(|second| second.first <= first)
+        let second = self.full.get(1).map_or(self.newest.first, |second| second.first);
+        !self.full.is_empty() && second <= first
+    }
+
+    /// Where the segment begins that holds `position`.
+    fn begins(&self, position: Position) -> Position {
+        self.holding(position).map_or(self.newest.first, |full| full.first)
+    }
+
+    /// The segment that holds `position`, unless it is the newest. The oldest one for what was trimmed.
+    fn holding(&self, position: Position) -> Option<&Full> {
+        if self.newest.first <= position {
+            return None;
+        }
+        let after = self.full.partition_point(|full| full.first <= position);
+        self.full.get(after.saturating_sub(1))
+    }
+
+    /// The segment after the one that begins at `first`.
+    fn behind(&self, first: Position) -> io::Result<Option<Part>> {
+        let after = self.full.partition_point(|full| full.first <= first);
+        match self.full.get(after) {
+            Some(full) => full.open().map(Some),
+            None => Ok((self.newest.first > first).then(|| self.newest.clone())),
+        }
+    }
+
+    /// The segment before the one that begins at `first`.
+    fn before(&self, first: Position) -> io::Result<Option<Part>> {
+        let before = self.full.partition_point(|full| full.first < first);
+        let full = before.checked_sub(1).and_then(|before| self.full.get(before));
+        full.map(Full::open).transpose()
+    }
+}
+
+impl Full {
+    fn open(&self) -> io::Result<Part> {
+        Ok(Part {
+            first: self.first,
+            segment: Arc::new(Segment::open(&self.name, self.written)?),
+        })
     }
 }
 
 /// What a directory holds.
 struct Files {
     /// Segments that hold a frame, by their first position.
-    parts: Vec<Part>,
+    full: VecDeque<Full>,
+    /// The last of them, when it was found.
+    newest: Option<Part>,
     /// Segments that hold nothing, ready or trimmed.
-    blank: Vec<Arc<Segment>>,
+    blank: Vec<Arc<Name>>,
     /// For the next segment.
     number: u64,
 }
@@ -433,14 +499,15 @@ struct Files {
 impl Files {
     fn of(directory: &Path) -> Result<Self, StoreError> {
         let mut files = Self {
-            parts: Vec::new(),
+            full: VecDeque::new(),
+            newest: None,
             blank: Vec::new(),
             number: 0,
         };
         let mut others = Vec::new();
         for entry in fs::read_dir(directory)? {
             let path = entry?.path();
-            let Some((number, salt)) = spare::parse_name(&path) else {
+            let Some((number, name)) = spare::parse_name(&path) else {
                 // A file system of its own has a place for what it found.
                 let name = path.file_name().unwrap_or_default();
                 if name != LOCK && name != "lost+found" {
@@ -449,11 +516,15 @@ impl Files {
                 continue;
             };
             files.number = files.number.max(number + 1);
-            let file = OpenOptions::new().read(true).write(true).open(&path)?;
-            let segment = Arc::new(Segment::new(path, file, salt, 0));
+            let name = Arc::new(name);
+            let segment = Segment::open(&name, 0)?;
             match segment.first()? {
-                Some(first) => files.parts.push(Part { first, segment }),
-                None => files.blank.push(segment),
+                Some(first) => files.full.push_back(Full {
+                    first,
+                    name,
+                    written: segment.written(),
+                }),
+                None => files.blank.push(name),
             }
         }
         match others.first() {
@@ -464,38 +535,48 @@ impl Files {
             ),
             None => {}
         }
-        files.parts.sort_by_key(|part| part.first);
+        files.full.make_contiguous().sort_by_key(|full| full.first);
         Ok(files)
     }
 
     /// Finds where the journal ends. `None` in an empty one.
     fn scan_newest(&mut self, until: Position) -> Result<Option<Opened>, StoreError> {
         let mut cut_bytes = 0;
-        while let Some(part) = self.parts.pop() {
+        while let Some(full) = self.full.pop_back() {
+            let part = full.open()?;
             let mut scan = part.segment.scan(until)?;
             scan.cut_bytes += cut_bytes;
             if scan.first.is_some() {
-                self.parts.push(part);
+                self.newest = Some(part);
                 let first = scan.trimmed_before.min(scan.next);
                 return Ok(Some(Opened { scan, first }));
             }
             cut_bytes = scan.cut_bytes;
-            self.blank.push(part.segment);
+            self.blank.push(full.name);
         }
         Ok(None)
     }
 }
 
-fn lock(directory: &Path) -> Result<File, StoreError> {
-    let path = directory.join(LOCK);
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Held),
-        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
-            tracing::warn!("the file system has no locks: nothing keeps a second process from this journal");
-            Ok(lock)
+impl Lock {
+    fn take(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(LOCK);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Held),
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                tracing::warn!("the file system has no locks: nothing keeps a second process from this journal");
+                Ok(Self(file))
+            }
+            Err(TryLockError::Error(error)) => Err(error.into()),
         }
-        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+impl Drop for Lock {
+    /// Closing is not enough: a process that this one is starting has the file as well, until it is another program.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
     }
 }

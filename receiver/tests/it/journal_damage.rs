@@ -110,10 +110,13 @@ fn one_flipped_byte_anywhere_neither_stops_the_journal_nor_loses_an_entry_uncoun
 fn a_torn_last_write_costs_only_itself_and_one_that_was_durable_is_counted() {
     let scratch = Scratch::new();
     let journal = scratch.open();
+    let remembers = |next: &str| fs::read_to_string(scratch.positions()).is_ok_and(|line| line.contains(next));
     append_all(&journal, [noise(1, 700)]);
+    eventually("it is remembered", || remembers(" 00000000000000000001 "));
     let before = bytes_written(&scratch);
     let positions_before = scratch.crash();
     append_all(&journal, [noise(2, 700)]);
+    eventually("both are remembered", || remembers(" 00000000000000000002 "));
     let after = bytes_written(&scratch);
     for cut in [before + 1, before + 30, before + 300, after - 1] {
         for durable in [false, true] {
