@@ -62,6 +62,10 @@ pub(crate) struct Row {
     pub(crate) per_second: f64,
     /// At the fixed rate, or at half of the highest one, microseconds: p50, p99, p99.9, the worst.
     pub(crate) latency_us: [u32; 4],
+    /// p99.9 of what was due while the broker stood still, and of what was due from then on, microseconds; half only.
+    pub(crate) still_us: u32,
+    /// See `still_us`.
+    pub(crate) catching_up_us: u32,
     /// What waited for the broker, and how long it took until it was in Kafka, infinite where the load ended
     /// first; half only.
     pub(crate) backlog: u64,
@@ -156,6 +160,8 @@ impl Bench {
             cpu_us: 0.0,
             per_second: 0.0,
             latency_us: [0; 4],
+            still_us: 0,
+            catching_up_us: 0,
             backlog: 0,
             published_in_s: 0.0,
             memory_peak_mib: 0.0,
@@ -264,6 +270,14 @@ impl Bench {
             Ok::<_, Box<dyn Error>>(loading.join().map_err(|_| "the load panicked")??)
         })?;
         row.latency_us = percentiles(&halved);
+        // When a callback was due follows from its number.
+        let due_s = |outcome: &Outcome| (outcome.number - SECOND_LOAD) as f64 / rate as f64;
+        let during = |from: Duration, to: Duration| {
+            let is_due = |outcome: &&Outcome| (from.as_secs_f64()..to.as_secs_f64()).contains(&due_s(outcome));
+            percentiles(&halved.iter().filter(is_due).copied().collect::<Vec<_>>())
+        };
+        [.., row.still_us, _] = during(AROUND, AROUND + FROZEN_AT_HALF);
+        [.., row.catching_up_us, _] = during(AROUND + FROZEN_AT_HALF, Duration::MAX);
         Ok(saturated.into_iter().chain(halved).collect())
     }
 

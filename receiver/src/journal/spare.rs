@@ -30,8 +30,10 @@ use crate::priority;
 const KEPT_MAX: usize = 1;
 /// What segments take beyond the records in them: the rest of the newest, the one that is ready, and the one kept.
 pub(super) const BEYOND_RECORDS: u64 = 2 + KEPT_MAX as u64;
-/// Filled and synced at once: less than a millisecond of a disk that others wait for.
+/// Filled and synced at once: a millisecond or so of a disk that others wait for.
 const FILLED_BYTES: usize = 256 << 10;
+/// Left to the others in between. A segment of 16 MiB takes 0.7 s; the highest rate fills it in more than that.
+const FILL_PAUSE: Duration = Duration::from_millis(10);
 /// After a disk refused. The writer makes a segment for itself meanwhile, or says why it cannot.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const EXTENSION: &str = "segment";
@@ -61,7 +63,12 @@ impl Place {
 
     /// A new file, at its full length.
     pub(super) fn create(&self) -> io::Result<Segment> {
-        self.create_with(|file| self.make_ready(file, || false))
+        self.create_gently(|| false)
+    }
+
+    /// `interrupted` is asked between two writes, and has them wait.
+    fn create_gently(&self, interrupted: impl Fn() -> bool) -> io::Result<Segment> {
+        self.create_with(|file| self.make_ready(file, interrupted))
     }
 
     /// A new file, and nothing that whoever needs it now would have to wait for.
@@ -264,17 +271,21 @@ impl Shelf {
     }
 
     fn prepare(&self, former: Option<Arc<Name>>) -> io::Result<Segment> {
+        let interrupted = || {
+            thread::sleep(FILL_PAUSE);
+            self.lock().ended
+        };
         let Some(former) = former else {
-            return self.place.create();
+            return self.place.create_gently(interrupted);
         };
         // Whoever reads it reads it to the end.
         let is_read = Arc::strong_count(&former) > 1;
         // One that was made for a huge entry, or under another bound, is no use.
         if is_read || former.path.metadata()?.len() > 2 * self.place.segment_bytes {
             fs::remove_file(&former.path)?;
-            return self.place.create();
+            return self.place.create_gently(interrupted);
         }
-        self.place.renew(&former.path, || self.lock().ended)
+        self.place.renew(&former.path, interrupted)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
