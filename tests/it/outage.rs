@@ -1,6 +1,8 @@
 //! Kafka away: at start, in the middle, at the end. No answer changes, and everything is in the topic afterwards.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
 use crate::support::{Callback, Caller, Kafka, Kept, Outage, PATIENCE, Site, Topic, wait_until};
 
@@ -38,6 +40,37 @@ fn a_receiver_that_starts_without_kafka_answers_at_once_and_is_ready_when_kafka_
         expect_in_topic(&site, &["away", "back"]);
         receiver.stop();
     }
+}
+
+#[test]
+fn what_was_answered_is_soon_in_kafka_while_more_keeps_coming() {
+    let site = Site::at(Kafka::start());
+    let receiver = site.receiver().ready();
+    let (posted, load) = (AtomicU64::new(0), AtomicBool::new(true));
+    thread::scope(|scope| {
+        let (load, posted) = (&load, &posted);
+        let mut caller = site.caller();
+        scope.spawn(move || {
+            // One operator after the other, so that every partition has its turn.
+            while load.load(Ordering::SeqCst) {
+                let number = posted.load(Ordering::SeqCst);
+                caller.post(&Callback::topic(&format!("user-{number}"), "steady"));
+                posted.store(number + 1, Ordering::SeqCst);
+            }
+        });
+        let _ends_it = EndsLoad(load);
+        for _ in 0..5 {
+            let by_now = posted.load(Ordering::SeqCst) as f64;
+            wait_until("what came by now is acknowledged, though more comes", PATIENCE, || {
+                receiver.metric("receiver_published_total{outcome=\"delivered\"}") >= by_now
+                    && posted.load(Ordering::SeqCst) as f64 > by_now
+            });
+        }
+    });
+    wait_until("nothing waits when nothing comes", PATIENCE, || {
+        receiver.metric("receiver_backlog_records") == 0.0
+    });
+    receiver.stop();
 }
 
 #[test]
@@ -161,4 +194,13 @@ fn expect_in_topic(site: &Site, phases: &[&str]) {
 
 fn names(phase: &str) -> impl Iterator<Item = String> {
     (0..MANY).map(move |number| format!("{phase} {number}"))
+}
+
+/// Ends the load also when the test fails, so that its thread does not keep it from failing.
+struct EndsLoad<'load>(&'load AtomicBool);
+
+impl Drop for EndsLoad<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }

@@ -1,5 +1,5 @@
-//! Who is measured, how each is started, and what the system says it cost. Everyone runs pinned to core 0 and
-//! ends with the driver.
+//! Who is measured, how each is started, and what the system says it cost. Everyone runs pinned to its cores
+//! and ends with the driver.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,12 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) bootstrap: &'a str,
     pub(crate) topic: &'a str,
+    /// Of ours: where it reads who is denied.
+    pub(crate) verdicts: &'a str,
+    /// Of ours: no two that run have the same.
+    pub(crate) instance: &'a str,
+    /// As taskset lists them.
+    pub(crate) cores: &'a str,
 }
 
 impl Contestant {
@@ -135,11 +141,13 @@ fn configuration(
     };
     let data = around.folder.join("data");
     let text = format!(
-        "[kafka]\nbootstrap = \"{}\"\ntopics = {{ callbacks = \"{}\" }}\n\n[[apps]]\nid = {APP}\ntokens = [\"{TOKEN}\"]\n\n\
-         [receiver]\ninstance = \"bench\"\nlisten = \"{address}\"\nadmin = \"{admin}\"\ndata = \"{}\"\n\n\
+        "[kafka]\nbootstrap = \"{}\"\ntopics = {{ callbacks = \"{}\", verdicts = \"{}\" }}\n\n[[apps]]\nid = {APP}\ntokens = [\"{TOKEN}\"]\n\n\
+         [receiver]\ninstance = \"{}\"\nlisten = \"{address}\"\nadmin = \"{admin}\"\ndata = \"{}\"\n\n\
          [receiver.journal]\ndurability = \"{durability}\"\n",
         around.bootstrap,
         around.topic,
+        around.verdicts,
+        around.instance,
         data.display()
     );
     let file = around.folder.join("portcullis.toml");
@@ -153,6 +161,7 @@ pub(crate) struct Running {
     child: Child,
     words: Vec<String>,
     log: PathBuf,
+    cores: String,
     pub(crate) address: SocketAddr,
     admin: SocketAddr,
 }
@@ -163,12 +172,13 @@ impl Running {
         let (address, admin) = (free_address()?, free_address()?);
         let words = contestant.command(around, address, admin)?;
         let log = around.folder.join("log");
-        let child = spawn(&words, &log)?;
+        let child = spawn(&words, around.cores, &log)?;
         let mut running = Self {
             contestant,
             child,
             words,
             log,
+            cores: around.cores.to_owned(),
             address,
             admin,
         };
@@ -219,7 +229,7 @@ impl Running {
     pub(crate) fn kill_and_restart(&mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
-        self.child = spawn(&self.words, &self.log)?;
+        self.child = spawn(&self.words, &self.cores, &self.log)?;
         self.wait_until_ready()
     }
 
@@ -275,10 +285,10 @@ impl Drop for Running {
 }
 
 /// taskset replaces itself by the contestant, so the child's id is the contestant's.
-fn spawn(words: &[String], log: &Path) -> io::Result<Child> {
+fn spawn(words: &[String], cores: &str, log: &Path) -> io::Result<Child> {
     let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
     Command::new("taskset")
-        .args(["-c", "0"])
+        .args(["-c", cores])
         .args(words)
         .env("GOMAXPROCS", "1")
         .env("PORTCULLIS_LOG", "warn")

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const STACK_BYTES: usize = 128 * 1024;
 /// An answer of the contract has 200 to 400 bytes with its headers; what is longer is wrong.
 const ANSWER_BYTES_MAX: usize = 8 * 1024;
-/// How many operators are denied; every tenth callback is one of theirs.
+/// How many operators are denied, as a rule.
 pub(crate) const DENIED: u64 = 100_000;
 /// One callback in so many carries a digest that is not Chat's.
 const FORGED_EVERY: u64 = 100;
@@ -51,6 +51,8 @@ pub(crate) struct Load {
     pub(crate) first: u64,
     /// The bare floor knows nobody and checks nothing, so its answers are only read.
     pub(crate) judged: bool,
+    /// So many operators are denied; every tenth callback is one of theirs, if there is one.
+    pub(crate) denied: u64,
 }
 
 /// What became of one callback.
@@ -155,7 +157,7 @@ impl Caller {
 
     fn call(&mut self, number: u64) -> End {
         let forged = number % FORGED_EVERY == FORGED_EVERY - 1;
-        let denied = number.is_multiple_of(DENIED_EVERY);
+        let denied = self.load.denied > 0 && number.is_multiple_of(DENIED_EVERY);
         self.write_request(number, denied, forged);
         let Ok(length) = self.exchange() else {
             self.connection = None;
@@ -184,7 +186,7 @@ impl Caller {
         }
         let spread = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
         let operator = if denied {
-            denied_operator(spread % DENIED)
+            denied_operator(spread % self.load.denied)
         } else {
             format!("user-{}", spread % 1_000_000)
         };

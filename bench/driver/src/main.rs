@@ -8,6 +8,7 @@
 mod contestant;
 mod load;
 mod measure;
+mod scaling;
 mod table;
 mod topic;
 
@@ -54,6 +55,9 @@ struct Arguments {
     /// two rounds of 3 s
     #[arg(long)]
     quick: bool,
+    /// how ours scales with cores, receivers and verdicts, instead of the tables
+    #[arg(long)]
+    scaling: bool,
     /// where the raw figures of each round go, besides the tables on stdout
     #[arg(long)]
     json: Option<PathBuf>,
@@ -80,6 +84,14 @@ fn run(mut arguments: Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         (arguments.rounds, arguments.seconds) = (2, 3);
     }
     let bench = Bench::new(arguments.built, arguments.seconds, arguments.rate)?;
+    if arguments.scaling {
+        let rows = scaling::measure(&bench, arguments.rounds)?;
+        println!("{}", scaling::markdown(&rows));
+        if let Some(path) = arguments.json {
+            std::fs::write(path, serde_json::to_vec_pretty(&rows)?)?;
+        }
+        return Ok(told_wrong(rows.iter().map(|row| row.wrong).sum()));
+    }
     let mut rows: Vec<Row> = Vec::new();
     for &table in &arguments.tables {
         for round in 0..arguments.rounds {
@@ -107,9 +119,13 @@ fn run(mut arguments: Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     if let Some(path) = arguments.json {
         std::fs::write(path, serde_json::to_vec_pretty(&rows)?)?;
     }
-    let wrong: u64 = rows.iter().map(|row| row.wrong).sum();
+    Ok(told_wrong(rows.iter().map(|row| row.wrong).sum()))
+}
+
+/// False when an answer broke the contract.
+fn told_wrong(wrong: u64) -> bool {
     if wrong > 0 {
         eprintln!("bench: {wrong} answers broke the contract");
     }
-    Ok(wrong == 0)
+    wrong == 0
 }

@@ -14,7 +14,7 @@ use crate::load::{self, DENIED, End, Load, Outcome, Pace, denied_operator};
 use crate::topic;
 
 /// Enough to keep one core busy whatever a contestant waits for.
-const SATURATING: usize = 64;
+pub(crate) const SATURATING: usize = 64;
 /// The outages' rate times Chat's patience of 2 s: no callback waits for a caller.
 const PATIENT: usize = 2_100;
 /// The rate while the broker stands still, callbacks a second.
@@ -39,7 +39,10 @@ const KILLED_RATE: u64 = 2_000;
 /// What an answer has to keep, and what is later counts as late.
 const DEADLINE_US: u32 = 300_000;
 /// Numbers of the second load in a topic begin here, far above what the first can reach.
-const SECOND_LOAD: u64 = 1_000_000_000;
+pub(crate) const SECOND_LOAD: u64 = 1_000_000_000;
+
+/// The topic of those who are denied as a rule.
+pub(crate) const VERDICTS: &str = "verdicts";
 
 /// The raw figures of one round.
 #[derive(Clone, Serialize)]
@@ -76,10 +79,10 @@ pub(crate) struct Row {
 
 /// What stays the same in all rounds.
 pub(crate) struct Bench {
-    built: PathBuf,
-    bootstrap: String,
+    pub(crate) built: PathBuf,
+    pub(crate) bootstrap: String,
     broker: Pid,
-    seconds: u64,
+    pub(crate) seconds: u64,
     rate: u64,
 }
 
@@ -101,7 +104,7 @@ impl Bench {
         };
         if bench.is_built(Contestant::OursHost) {
             bench.create_our_topics()?;
-            topic::write_verdicts(&bench.bootstrap)?;
+            topic::write_verdicts(&bench.bootstrap, VERDICTS, DENIED)?;
         }
         Ok(bench)
     }
@@ -144,6 +147,9 @@ impl Bench {
             folder: &folder,
             bootstrap: &self.bootstrap,
             topic: &name,
+            verdicts: VERDICTS,
+            instance: "bench",
+            cores: "0",
         };
         let mut running = Running::start(contestant, &around)?;
         let mut row = Row {
@@ -197,6 +203,7 @@ impl Bench {
             connections,
             first: 0,
             judged: true,
+            denied: DENIED,
         }
     }
 

@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
-use crate::load::{APP, DENIED, denied_operator};
+use crate::load::{APP, denied_operator};
 
 /// As many as the product's own default.
 const PARTITIONS: i32 = 12;
 /// One metadata or offset question; a broker that was frozen needs some seconds to come to itself.
 const QUESTION: Duration = Duration::from_secs(30);
+/// Until a full queue has room again.
+const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 /// Nothing new for so long: whoever still owes a record has given it up. Longer than the 10 s freeze's retries.
 const STILL: Duration = Duration::from_secs(3);
 /// A producer that has not drained by then is counted as it is.
@@ -57,13 +59,13 @@ fn async_wait<T>(future: impl Future<Output = Result<T, KafkaError>>) -> Result<
     }
 }
 
-/// Writes a verdict for each of the denied operators, as any Kafka client could.
-pub(crate) fn write_verdicts(bootstrap: &str) -> Result<(), Box<dyn std::error::Error>> {
+/// Writes a verdict for each of so many denied operators, as any Kafka client could.
+pub(crate) fn write_verdicts(bootstrap: &str, topic: &str, denied: u64) -> Result<(), Box<dyn std::error::Error>> {
     let producer: BaseProducer = client(bootstrap)
         .set("acks", "all")
         .set("queue.buffering.max.messages", "200000")
         .create()?;
-    for index in 0..DENIED {
+    for index in 0..denied {
         let operator = denied_operator(index);
         let verdict = serde_json::json!({
             "id": format!("01935e1c-0000-7000-8000-{index:012x}"), "app": APP,
@@ -73,9 +75,14 @@ pub(crate) fn write_verdicts(bootstrap: &str) -> Result<(), Box<dyn std::error::
         });
         let key = format!("{APP}/operator/{operator}/moderator");
         let payload = verdict.to_string();
-        producer
-            .send(BaseRecord::to("verdicts").key(&key).payload(&payload))
-            .map_err(|(error, _)| error)?;
+        let mut record = BaseRecord::to(topic).key(&key).payload(&payload);
+        while let Err((error, refused)) = producer.send(record) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                return Err(error.into());
+            }
+            producer.poll(QUEUE_PAUSE);
+            record = refused;
+        }
     }
     producer.flush(QUESTION)?;
     Ok(())
