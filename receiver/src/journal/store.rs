@@ -94,7 +94,7 @@ pub(super) struct Store {
 
 struct Inner {
     /// By position, and closed: a long backlog takes no file descriptors.
-    full: VecDeque<Full>,
+    filled: VecDeque<Filled>,
     /// The one that is written.
     newest: Part,
     frames: Frames,
@@ -104,7 +104,7 @@ struct Inner {
 }
 
 /// A segment that nothing is written to any more.
-struct Full {
+struct Filled {
     first: Position,
     name: Arc<Name>,
     written: u64,
@@ -153,7 +153,7 @@ impl Store {
         };
         let spare = Spare::start(Arc::clone(&place), files.blank)?;
         let inner = Inner {
-            full: files.full,
+            filled: files.filled,
             newest,
             frames: Frames::default(),
             first,
@@ -254,14 +254,14 @@ impl Store {
         if begins {
             let Part { first, segment } = std::mem::replace(&mut inner.newest, Part { first: next, segment });
             let (name, written) = (Arc::clone(&segment.name), segment.written());
-            inner.full.push_back(Full { first, name, written });
+            inner.filled.push_back(Filled { first, name, written });
         }
         inner.next = block.map_or(next, Block::end);
         while inner.trims(first)
-            && let Some(full) = inner.full.pop_front()
+            && let Some(filled) = inner.filled.pop_front()
         {
-            self.let_go(full.first);
-            self.spare.put(full.name);
+            self.let_go(filled.first);
+            self.spare.put(filled.name);
         }
         Ok(bytes)
     }
@@ -397,15 +397,15 @@ impl Store {
         if inner.first == inner.next {
             return 0;
         }
-        let full: u64 = inner.full.iter().map(|full| full.written).sum();
-        full + inner.newest.segment.written()
+        let filled: u64 = inner.filled.iter().map(|filled| filled.written).sum();
+        filled + inner.newest.segment.written()
     }
 
     /// In the segment that holds `position`, at its start.
     fn cursor(&self, position: Position) -> io::Result<Cursor> {
         let inner = self.lock();
         let part = match inner.holding(position) {
-            Some(full) => full.open()?,
+            Some(filled) => filled.open()?,
             None => inner.newest.clone(),
         };
         Ok(Cursor {
@@ -440,42 +440,42 @@ impl Store {
 impl Inner {
     /// Whether the oldest segment holds nothing from `first` on.
     fn trims(&self, first: Position) -> bool {
-        let second = self.full.get(1).map_or(self.newest.first, |second| second.first);
-        !self.full.is_empty() && second <= first
+        let second = self.filled.get(1).map_or(self.newest.first, |second| second.first);
+        !self.filled.is_empty() && second <= first
     }
 
     /// Where the segment begins that holds `position`.
     fn begins(&self, position: Position) -> Position {
-        self.holding(position).map_or(self.newest.first, |full| full.first)
+        self.holding(position).map_or(self.newest.first, |filled| filled.first)
     }
 
     /// The segment that holds `position`, unless it is the newest. The oldest one for what was trimmed.
-    fn holding(&self, position: Position) -> Option<&Full> {
+    fn holding(&self, position: Position) -> Option<&Filled> {
         if self.newest.first <= position {
             return None;
         }
-        let after = self.full.partition_point(|full| full.first <= position);
-        self.full.get(after.saturating_sub(1))
+        let after = self.filled.partition_point(|filled| filled.first <= position);
+        self.filled.get(after.saturating_sub(1))
     }
 
     /// The segment after the one that begins at `first`.
     fn behind(&self, first: Position) -> io::Result<Option<Part>> {
-        let after = self.full.partition_point(|full| full.first <= first);
-        match self.full.get(after) {
-            Some(full) => full.open().map(Some),
+        let after = self.filled.partition_point(|filled| filled.first <= first);
+        match self.filled.get(after) {
+            Some(filled) => filled.open().map(Some),
             None => Ok((self.newest.first > first).then(|| self.newest.clone())),
         }
     }
 
     /// The segment before the one that begins at `first`.
     fn before(&self, first: Position) -> io::Result<Option<Part>> {
-        let before = self.full.partition_point(|full| full.first < first);
-        let full = before.checked_sub(1).and_then(|before| self.full.get(before));
-        full.map(Full::open).transpose()
+        let before = self.filled.partition_point(|filled| filled.first < first);
+        let filled = before.checked_sub(1).and_then(|before| self.filled.get(before));
+        filled.map(Filled::open).transpose()
     }
 }
 
-impl Full {
+impl Filled {
     fn open(&self) -> io::Result<Part> {
         Ok(Part {
             first: self.first,
@@ -487,7 +487,7 @@ impl Full {
 /// What a directory holds.
 struct Files {
     /// Segments that hold a frame, by their first position.
-    full: VecDeque<Full>,
+    filled: VecDeque<Filled>,
     /// The last of them, when it was found.
     newest: Option<Part>,
     /// Segments that hold nothing, ready or trimmed.
@@ -499,7 +499,7 @@ struct Files {
 impl Files {
     fn of(directory: &Path) -> Result<Self, StoreError> {
         let mut files = Self {
-            full: VecDeque::new(),
+            filled: VecDeque::new(),
             newest: None,
             blank: Vec::new(),
             number: 0,
@@ -519,7 +519,7 @@ impl Files {
             let name = Arc::new(name);
             let segment = Segment::open(&name, 0)?;
             match segment.first()? {
-                Some(first) => files.full.push_back(Full {
+                Some(first) => files.filled.push_back(Filled {
                     first,
                     name,
                     written: segment.written(),
@@ -535,15 +535,15 @@ impl Files {
             ),
             None => {}
         }
-        files.full.make_contiguous().sort_by_key(|full| full.first);
+        files.filled.make_contiguous().sort_by_key(|filled| filled.first);
         Ok(files)
     }
 
     /// Finds where the journal ends. `None` in an empty one.
     fn scan_newest(&mut self, until: Position) -> Result<Option<Opened>, StoreError> {
         let mut cut_bytes = 0;
-        while let Some(full) = self.full.pop_back() {
-            let part = full.open()?;
+        while let Some(filled) = self.filled.pop_back() {
+            let part = filled.open()?;
             let mut scan = part.segment.scan(until)?;
             scan.cut_bytes += cut_bytes;
             if scan.first.is_some() {
@@ -552,7 +552,7 @@ impl Files {
                 return Ok(Some(Opened { scan, first }));
             }
             cut_bytes = scan.cut_bytes;
-            self.blank.push(full.name);
+            self.blank.push(filled.name);
         }
         Ok(None)
     }
