@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -57,7 +57,8 @@ pub(crate) struct Gate {
     /// Grows when connections may be gone that nobody has noticed yet.
     connections: AtomicU64,
     full_disk: AtomicBool,
-    large: AtomicBool,
+    /// Of callbacks, beyond the usual ones'.
+    bytes: AtomicUsize,
 }
 
 impl Gate {
@@ -88,15 +89,15 @@ impl Gate {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// From here on the disk is full, and callbacks are `large` ones.
-    pub(crate) fn fill(&self, large: bool) {
+    /// From here on the disk is full, and callbacks have so many `bytes` more.
+    pub(crate) fn fill(&self, bytes: usize) {
         self.full_disk.store(true, Ordering::SeqCst);
-        self.large.store(large, Ordering::SeqCst);
+        self.bytes.store(bytes, Ordering::SeqCst);
     }
 
     /// No large ones any more, since the disk is free; what is answered may still be in memory only.
     pub(crate) fn relieve(&self) {
-        self.large.store(false, Ordering::SeqCst);
+        self.bytes.store(0, Ordering::SeqCst);
     }
 
     /// What is answered is on disk again.
@@ -108,8 +109,8 @@ impl Gate {
         self.full_disk.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn wants_large(&self) -> bool {
-        self.large.load(Ordering::SeqCst)
+    pub(crate) fn more_bytes(&self) -> usize {
+        self.bytes.load(Ordering::SeqCst)
     }
 }
 

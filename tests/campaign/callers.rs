@@ -20,7 +20,9 @@ const PAUSE_MICROS_MAX: u64 = 20_000;
 /// After a callback that was not answered.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(20);
 /// Of a large callback, below the receiver's bound of 64 KiB: memory is full after 300 of them.
-const LARGE_BYTES: usize = 56 << 10;
+pub(crate) const LARGE_BYTES: usize = 56 << 10;
+/// Of one that fills what a full disk's journal has left, in 2 s, and not memory.
+pub(crate) const MIDDLE_BYTES: usize = 6 << 10;
 
 /// The operator whom a moderator has refused, and the code.
 pub(crate) const DENIED: (&str, i64) = ("denied", 10_101);
@@ -204,21 +206,22 @@ impl Chat {
 
     fn callback(&self, operator: &str, number: usize) -> Callback {
         let name = name(self.number, number);
-        if !self.gate.wants_large() {
+        let bytes = self.gate.more_bytes();
+        if bytes == 0 {
             return Callback::topic(operator, &name);
         }
         let body = json!({
             "CallbackCommand": CREATE_TOPIC, "Operator_Account": operator, "Type": "Community", "Name": name,
-            "Introduction": if self.noise { noise(number as u64) } else { "x".repeat(LARGE_BYTES) },
+            "Introduction": if self.noise { noise(number as u64, bytes) } else { "x".repeat(bytes) },
         });
         Callback::new(CREATE_TOPIC, body.to_string())
     }
 }
 
-fn noise(seed: u64) -> String {
+fn noise(seed: u64, bytes: usize) -> String {
     let mut random = Random(seed);
     let letters = std::iter::repeat_with(|| char::from(b'#' + random.below(56) as u8));
-    letters.take(LARGE_BYTES).collect()
+    letters.take(bytes).collect()
 }
 
 fn connect(address: SocketAddr) -> Caller {

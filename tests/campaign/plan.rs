@@ -50,6 +50,8 @@ pub(crate) enum Damage {
     SlowDisk { sync: Duration },
 }
 
+/// A broker stands still for so long after a disk is free again.
+const LONGER: Duration = Duration::from_millis(500);
 /// Two of them, of which the second has the small disk.
 pub(crate) const RECEIVERS: usize = 2;
 const ON_SMALL_DISK: Target = Target::Receiver(1);
@@ -112,6 +114,19 @@ impl Round {
                 faults.push(second);
             }
         }
+        let full = faults
+            .iter()
+            .find(|fault| matches!(fault.damage, Damage::FullDisk { .. }));
+        if let Some(&Fault { after, lasts, .. }) = full {
+            // While Kafka takes what comes, a full disk is no matter: the room of what it has is used again.
+            faults.retain(|fault| fault.target != Target::Broker);
+            faults.push(Fault {
+                target: Target::Broker,
+                damage: Damage::Freeze,
+                after: Duration::ZERO,
+                lasts: after + lasts + LONGER,
+            });
+        }
         let calm = random.millis(500..=1_500);
         Self { faults, calm }
     }
@@ -138,7 +153,8 @@ impl Fault {
             Damage::Freeze | Damage::FreezeAndKill => random.millis(200..=6_000),
             // Large callbacks of some callers fill memory in 2 s.
             Damage::FullDisk { large: true } => random.millis(3_000..=6_000),
-            Damage::FullDisk { large: false } | Damage::SlowDisk { .. } => random.millis(1_000..=5_000),
+            Damage::FullDisk { large: false } => random.millis(2_000..=5_000),
+            Damage::SlowDisk { .. } => random.millis(1_000..=5_000),
         };
         Self {
             target,
