@@ -78,7 +78,7 @@ impl Contestant {
     pub(crate) fn takes_part_in(self, table: Table) -> bool {
         match table {
             Table::Peers => true,
-            Table::Half => self.is_ours(),
+            Table::Half => self.is_ours() || self == Self::Bare,
             Table::Frozen | Table::Killed => self.records(),
         }
     }

@@ -26,7 +26,8 @@ use crate::measure::{Bench, Row};
 pub(crate) enum Table {
     /// CPU a callback, highest rate, latency at a fixed rate, memory, records missing
     Peers,
-    /// Ours at half of its highest rate, the broker still for 60 s: latency, and how fast the backlog is published
+    /// Ours at half of its highest rate, the broker still for 60 s: latency, and how fast the backlog is published; beside
+    /// the floor's latency at such a rate
     Half,
     /// The broker stands still for 10 s
     Frozen,

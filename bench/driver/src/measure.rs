@@ -23,6 +23,8 @@ const FROZEN_RATE: u64 = 1_000;
 const FROZEN: Duration = Duration::from_secs(10);
 /// The same at half of the highest rate: an outage long enough that the backlog is far beyond what memory holds.
 const FROZEN_AT_HALF: Duration = Duration::from_secs(60);
+/// Of the floor meanwhile, callbacks a second: some half of what ours can do on a core.
+const FLOOR_RATE: f64 = 10_000.0;
 /// The load goes on for so long afterwards: as long as catching up takes, or it has failed.
 const CATCHING_UP: Duration = Duration::from_secs(30);
 /// For those that go on answering, so many callers wait for a stall of 60 ms at 8,000 a second; what is later than that
@@ -174,7 +176,7 @@ impl Bench {
         };
         let outcomes = match table {
             Table::Peers => self.fixed_then_saturated(&running, contestant, &name, &mut row)?,
-            Table::Half => self.half(&running, &mut row)?,
+            Table::Half => self.half(&running, contestant, &mut row)?,
             Table::Frozen => self.frozen(&running)?,
             Table::Killed => self.killed(&mut running)?,
         };
@@ -248,15 +250,27 @@ impl Bench {
         Ok(outcomes)
     }
 
-    /// Saturation, then half of that around and during an outage of the broker.
-    fn half(&self, running: &Running, row: &mut Row) -> Result<Vec<Outcome>, Box<dyn Error>> {
+    /// Saturation, then half of that around and during an outage of the broker. The floor, which has no broker, at a
+    /// rate of ours: what the machine and the driver alone make of the latency.
+    fn half(&self, running: &Running, contestant: Contestant, row: &mut Row) -> Result<Vec<Outcome>, Box<dyn Error>> {
         let lasts = Duration::from_secs(self.seconds);
-        let saturated = load::run(self.load(running, Pace::Saturation, lasts, SATURATING))?;
-        row.per_second = saturated.len() as f64 / lasts.as_secs_f64();
+        let saturated = match contestant.is_ours() {
+            true => load::run(self.load(running, Pace::Saturation, lasts, SATURATING))?,
+            false => Vec::new(),
+        };
+        row.per_second = match contestant.is_ours() {
+            true => saturated.len() as f64 / lasts.as_secs_f64(),
+            false => 2.0 * FLOOR_RATE,
+        };
+        let backlog = || match contestant.is_ours() {
+            true => running.backlog(),
+            false => Ok(0),
+        };
         let rate = (row.per_second / 2.0) as u64;
         let left = (row.per_second / 2.0 * LEFT_SHARE) as u64;
         let load = Load {
             first: SECOND_LOAD,
+            judged: contestant.records(),
             ..self.load(running, Pace::Fixed(rate), AROUND + FROZEN_AT_HALF + CATCHING_UP, MANY)
         };
         let halved = thread::scope(|scope| {
@@ -264,13 +278,13 @@ impl Bench {
             thread::sleep(AROUND);
             kill_process(self.broker, Signal::STOP)?;
             thread::sleep(FROZEN_AT_HALF);
-            row.backlog = running.backlog()?;
+            row.backlog = backlog()?;
             kill_process(self.broker, Signal::CONT)?;
             let continued = Instant::now();
-            while !loading.is_finished() && running.backlog()? > left {
+            while !loading.is_finished() && backlog()? > left {
                 thread::sleep(LOOK_EVERY);
             }
-            row.published_in_s = match running.backlog()? > left {
+            row.published_in_s = match backlog()? > left {
                 true => f64::INFINITY,
                 false => continued.elapsed().as_secs_f64(),
             };

@@ -57,6 +57,9 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
                     // What came meanwhile, at half of the highest rate, was published too.
                     row.backlog as f64 / row.published_in_s / row.per_second + 0.5
                 };
+                let of_ours = |cell: String| {
+                    if contestant.is_ours() { cell } else { String::new() }
+                };
                 vec![
                     figure(|row| row.per_second / 2.0, 0),
                     figure(|row| row.latency_us[0].into(), 0),
@@ -65,9 +68,9 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
                     figure(|row| row.still_us.into(), 0),
                     figure(|row| row.catching_up_us.into(), 0),
                     figure(|row| row.latency_us[3].into(), 0),
-                    figure(|row| row.backlog as f64, 0),
-                    figure(|row| row.published_in_s, 1),
-                    figure(published, 1),
+                    of_ours(figure(|row| row.backlog as f64, 0)),
+                    of_ours(figure(|row| row.published_in_s, 1)),
+                    of_ours(figure(published, 1)),
                     figure(|row| row.memory_peak_mib, 0),
                     unanswered,
                     wrong,
