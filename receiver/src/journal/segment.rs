@@ -111,6 +111,9 @@ impl Segment {
 
     fn search(&self, from: u64, at_least: Position) -> io::Result<Option<Found>> {
         let end = self.written();
+        if from + HEADER_BYTES as u64 > end {
+            return Ok(None); // the end of the frames, as a rule, and no damage
+        }
         let mut bytes = vec![0; SEARCHED_BYTES];
         let mut from = from;
         while from + (HEADER_BYTES as u64) <= end {

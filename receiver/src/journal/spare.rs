@@ -217,7 +217,7 @@ impl Spare {
     /// One that is trimmed, made ready here and now: for a disk that has no room for another.
     pub(super) fn renew(&self) -> Option<Segment> {
         let former = self.shelf.lock().trimmed.pop()?;
-        self.shelf.prepare(Some(former)).ok()
+        self.shelf.prepare(Some(former), || false).ok()
     }
 
     /// What stands in it is needed no more.
@@ -246,7 +246,10 @@ impl Shelf {
             let worked = if state.ready.is_none() {
                 let former = state.trimmed.pop();
                 drop(state);
-                let prepared = self.prepare(former);
+                let prepared = self.prepare(former, || {
+                    thread::sleep(FILL_PAUSE);
+                    self.lock().ended
+                });
                 state = self.lock();
                 prepared.map(|segment| state.ready = Some(segment))
             } else if state.trimmed.len() > KEPT_MAX
@@ -270,11 +273,7 @@ impl Shelf {
         }
     }
 
-    fn prepare(&self, former: Option<Arc<Name>>) -> io::Result<Segment> {
-        let interrupted = || {
-            thread::sleep(FILL_PAUSE);
-            self.lock().ended
-        };
+    fn prepare(&self, former: Option<Arc<Name>>, interrupted: impl Fn() -> bool) -> io::Result<Segment> {
         let Some(former) = former else {
             return self.place.create_gently(interrupted);
         };
