@@ -30,7 +30,7 @@ fn config(kafka: &Kafka) -> ClientConfig {
         .set("fetch.error.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "2000")
         // What is fetched ahead of the reader, a partition; the default of 64 MiB is memory that a start never gives back.
-        .set("queued.max.messages.kbytes", "8192")
+        .set("queued.max.messages.kbytes", "1024")
         .set("socket.timeout.ms", "10000");
     for (name, value) in kafka.client_properties() {
         config.set(name, value);
