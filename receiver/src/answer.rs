@@ -10,7 +10,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use portcullis_schema::{AppId, Command, DecidedBy, Effect, Rung, Timestamp};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::authenticity::Authenticity;
 use crate::budget::Budget;
@@ -22,6 +22,7 @@ use crate::loss::Loss;
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use crate::overload::Overload;
+use crate::patience::Patience;
 use crate::received::{self, End, Received};
 use crate::record::{self, Boot, Unnumbered};
 use crate::recording::Recording;
@@ -51,9 +52,9 @@ struct Judged {
     entry: Option<Unnumbered>,
 }
 
-pub(crate) async fn answer(app: &Answering, request: Request<Incoming>) -> Reply {
+/// `patience` is the connection's, where it brings one callback at a time.
+pub(crate) async fn answer(app: &Answering, request: Request<Incoming>, patience: &mut Patience) -> Reply {
     let (received_at, began) = (Timestamp::now(), Instant::now());
-    let deadline = began + app.patience;
     let (head, body) = request.into_parts();
     let mut query = Query::parse(head.uri.query().unwrap_or_default());
     if let Some(reply) = no_callback(&head.method, &query, &body) {
@@ -64,7 +65,8 @@ pub(crate) async fn answer(app: &Answering, request: Request<Incoming>) -> Reply
         Err(forged) => return unread(&body, app.turn_away(query, &forged, received_at, began)),
     };
     app.authenticity.holds();
-    let received = received::receive(body, app.body_bytes_max, deadline).await;
+    patience.lasts_until(began + app.patience);
+    let received = received::receive(body, app.body_bytes_max, patience).await;
     let (command, closing) = (caller.command.clone(), received.must_close());
     let judged = app.judge(caller, query, received, received_at);
     if let Some(entry) = judged.entry {
@@ -72,7 +74,7 @@ pub(crate) async fn answer(app: &Answering, request: Request<Incoming>) -> Reply
         // A full or broken journal is not waited for: the record stays in its queue, or is counted as lost; nor is any
         // when there is no time to wait in. Otherwise the answer goes first only past its deadline, and the record follows.
         if judged.rung < Rung::JournalFull {
-            let _late = timeout_at(deadline, recording.written()).await;
+            let _late = patience.within(recording.written()).await;
         }
     }
     app.metrics.answered(&command, judged.outcome, began.elapsed());

@@ -36,6 +36,7 @@ pub mod loss;
 mod metrics;
 pub mod outcome;
 mod overload;
+mod patience;
 mod priority;
 pub mod publisher;
 mod received;

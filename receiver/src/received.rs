@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use tokio::time::{Instant, timeout_at};
+
+use crate::patience::Patience;
 
 /// What is read and thrown away behind the limit, so that the caller sees its answer instead of a reset connection.
 const DISCARDED_BYTES_MAX: usize = 4 << 20;
@@ -37,12 +38,12 @@ impl Received {
     }
 }
 
-pub(crate) async fn receive(mut body: Incoming, bytes_max: usize, deadline: Instant) -> Received {
+pub(crate) async fn receive(mut body: Incoming, bytes_max: usize, patience: &mut Patience) -> Received {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(bytes_max);
     let mut bytes = Vec::with_capacity(announced.min(bytes_max));
     let mut beyond = 0_usize;
     let end = loop {
-        match timeout_at(deadline, body.frame()).await {
+        match patience.within(body.frame()).await {
             Ok(Some(Ok(frame))) => {
                 let data = frame.into_data().unwrap_or_else(|_| Bytes::new());
                 let fitting = data.len().min(bytes_max - bytes.len());

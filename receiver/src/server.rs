@@ -39,7 +39,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioExecutor;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
@@ -53,9 +53,6 @@ use crate::tls::{Handshakes, Spoken};
 use connection::Orders;
 use places::{Place, Places};
 
-/// From one request to the end of the next one's head, idle time included. Long, because Chat keeps connections and
-/// never repeats a callback: one that meets a closing connection passes unseen.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Head and buffered body of a connection, grown to when needed. A request line has some 500 bytes; a head over the
 /// bound is answered 431 before anybody can know whether it is from Chat, so the bound is far from what Chat sends.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
@@ -177,8 +174,8 @@ impl Connections {
     fn new(answering: Arc<Answering>, tls: Option<Handshakes>, places: Arc<Places>) -> Self {
         let mut http1 = http1::Builder::new();
         http1
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            // Slow heads are ended by whoever watches the places; a timer of hyper for each request cost more than parsing its head.
+            .header_read_timeout(None)
             .max_buf_size(BUFFER_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             .keep_alive(true);

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
@@ -24,6 +24,7 @@ use tracing::debug;
 use super::places::{Stage, Talk};
 use super::{FIRST_BYTES_WITHIN, Until};
 use crate::answer::{self, Answering};
+use crate::patience::Patience;
 use crate::reply;
 use crate::tls::Whole;
 
@@ -37,11 +38,14 @@ pub(super) async fn serve(
 ) {
     let talk = Arc::clone(&orders.talk);
     let told = Arc::clone(&talk);
+    let patience = Arc::new(Mutex::new(Patience::new()));
     let service = service_fn(move |request: Request<Incoming>| {
         let (answering, talk, stopping) = (Arc::clone(&answering), Arc::clone(&told), Arc::clone(&stopping));
+        let patience = Arc::clone(&patience);
         async move {
             talk.enter(Stage::Answering);
-            let answer = answer::answer(&answering, request).await;
+            // There is one request at a time, so nobody ever waits for it.
+            let answer = answer::answer(&answering, request, &mut *patience.lock().await).await;
             talk.enter(Stage::Writing);
             // Read at the last moment: an answer after the stop is the connection's last.
             Ok::<_, Infallible>(match stopping.load(Ordering::Relaxed) {
@@ -235,6 +239,7 @@ mod tests {
 
     use tokio::net::TcpListener;
 
+    use super::super::places::Looks;
     use super::*;
 
     /// The line of a connection that is to end, and the caller's side of it.
@@ -242,7 +247,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let caller = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
         let (stream, _) = listener.accept().await.expect("the connection");
-        let talk = Arc::new(Talk::new(Instant::now()));
+        let talk = Arc::new(Talk::new(Looks::default()));
         (Line::new(stream, talk, Arc::default()), caller)
     }
 

@@ -20,6 +20,7 @@ use super::connection::Orders;
 use super::places::Talk;
 use super::{BUFFER_BYTES_MAX, Until};
 use crate::answer::{self, Answering};
+use crate::patience::Patience;
 
 /// Callbacks at once on one connection. Each takes well under a millisecond, so a hundred of them are all that one
 /// connection can bring; the rest waits at the caller.
@@ -63,7 +64,7 @@ pub(super) async fn serve(
         let under_way = UnderWay::new(Arc::clone(&talk));
         let answering = Arc::clone(&answering);
         async move {
-            let mut answer = answer::answer(&answering, request).await;
+            let mut answer = answer::answer(&answering, request, &mut Patience::new()).await;
             drop(under_way);
             // A word for HTTP/1.1 only: here it would be a protocol error (RFC 9113, 8.2.2).
             answer.headers_mut().remove(header::CONNECTION);
