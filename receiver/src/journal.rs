@@ -51,6 +51,7 @@ mod shared;
 mod spare;
 mod store;
 mod tail;
+mod waking;
 mod writer;
 
 use std::path::PathBuf;

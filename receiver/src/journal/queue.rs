@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Position;
 use super::append::{Append, AppendError};
+use super::waking::Waiter;
 
 /// What waits for the writer. While the journal is full or broken this is also the last place a record has:
 /// 16 MiB are some 20,000 records, a second of the highest load or a minute of a usual one.
@@ -42,7 +43,7 @@ struct Inner {
 pub(super) struct Waiting {
     pub(super) entry: Vec<u8>,
     pub(super) since: Instant,
-    pub(super) waiter: oneshot::Sender<Result<Position, AppendError>>,
+    pub(super) waiter: Waiter,
 }
 
 /// What the writer may do without waiting.

@@ -9,6 +9,7 @@ use super::metrics::Metrics;
 use super::queue::Queue;
 use super::store::{Store, StoreError};
 use super::tail::{Found, Tail};
+use super::waking::Waking;
 use super::{Options, Position, Recovery, fill};
 
 /// What the handles, the reader and the writer share. The writer alone changes the store, the tail and the condition.
@@ -17,6 +18,7 @@ pub(super) struct Shared {
     pub(super) tail: Tail,
     pub(super) condition: Condition,
     pub(super) metrics: Metrics,
+    pub(super) waking: Waking,
     /// Empty while the store cannot be opened. Locked for writing only to replace it.
     pub(super) store: RwLock<Option<Store>>,
     /// Set by a reader whom the disk refused: the writer opens the store again.
@@ -30,6 +32,7 @@ impl Shared {
             tail: Tail::new(first, next),
             condition: Condition::new(options.capacity()),
             metrics: Metrics::new(),
+            waking: Waking::new(),
             store: RwLock::new(store),
             doubted: AtomicBool::new(false),
         }

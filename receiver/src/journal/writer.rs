@@ -212,13 +212,13 @@ impl Writer {
         self.next = block.end();
         self.shared.tail.advance(block.clone());
         self.shared.queue.written();
-        for ((position, _), entry) in block.entries().zip(waiting) {
-            self.shared
-                .metrics
-                .append_seconds
-                .observe(entry.since.elapsed().as_secs_f64());
-            let _ = entry.waiter.send(Ok(position)); // the caller's deadline may have passed
+        let now = Instant::now();
+        for entry in &waiting {
+            let took = now.saturating_duration_since(entry.since);
+            self.shared.metrics.append_seconds.observe(took.as_secs_f64());
         }
+        let waiters = waiting.into_iter().map(|entry| entry.waiter).collect();
+        self.shared.waking.tell(block.first(), waiters);
     }
 
     /// After a failed write nobody knows what is in the file, so the store is opened anew, until that works; what was to

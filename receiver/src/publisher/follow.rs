@@ -12,7 +12,7 @@ use super::client::{Client, FLIGHT_BYTES_MAX, FLIGHT_RECORDS_MAX, Tag};
 use super::failed::Failed;
 use super::flight::Flight;
 use super::health::Health;
-use super::message;
+use super::message::{self, RecordHeaders};
 use super::proofs::Proofs;
 use super::tail::{Stopped, Tail};
 use super::{PublisherMetrics, Stop};
@@ -43,7 +43,7 @@ const FATAL_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// The state of the thread.
 pub(super) struct Follower {
     kafka: Kafka,
-    source: String,
+    headers: RecordHeaders,
     journal: Journal,
     metrics: PublisherMetrics,
     stop: Arc<Stop>,
@@ -76,7 +76,7 @@ impl Follower {
         stop: Arc<Stop>,
     ) -> Self {
         Self {
-            source: format!("/receivers/{instance}"),
+            headers: RecordHeaders::new(&format!("/receivers/{instance}")),
             next: journal.first_position(),
             accounted_before: journal.recovery().trimmed_before,
             flight: Flight::default(),

@@ -1,4 +1,4 @@
-use portcullis_schema::{AuditRecord, headers};
+use portcullis_schema::{AuditRecord, Uuid, headers};
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::entry::Entry;
@@ -7,19 +7,35 @@ use crate::loss::Loss;
 /// What a dead letter without its body still tells of it, in characters.
 const BODY_CHARS_KEPT: usize = 1_000;
 
-/// CloudEvents in binary mode.
-pub(super) fn record_headers(entry: &Entry<'_>, source: &str) -> OwnedHeaders {
-    let (id, time) = (entry.id.to_string(), entry.received_at.to_string());
-    [
-        (headers::SPEC_VERSION, headers::SPEC_VERSION_VALUE),
-        (headers::ID, &id),
-        (headers::TYPE, headers::TYPE_RECORD),
-        (headers::SOURCE, source),
-        (headers::TIME, &time),
-        (headers::CONTENT_TYPE, headers::CONTENT_TYPE_VALUE),
-    ]
-    .into_iter()
-    .fold(OwnedHeaders::new_with_capacity(6), put)
+/// CloudEvents in binary mode: what is the same for every record of a receiver is made once, and copied.
+pub(super) struct RecordHeaders(OwnedHeaders);
+
+impl RecordHeaders {
+    pub(super) fn new(source: &str) -> Self {
+        let same = [
+            (headers::SPEC_VERSION, headers::SPEC_VERSION_VALUE),
+            (headers::TYPE, headers::TYPE_RECORD),
+            (headers::SOURCE, source),
+            (headers::CONTENT_TYPE, headers::CONTENT_TYPE_VALUE),
+        ];
+        Self(same.into_iter().fold(OwnedHeaders::new_with_capacity(same.len()), put))
+    }
+
+    pub(super) fn of(&self, entry: &Entry<'_>) -> OwnedHeaders {
+        let mut buffer = Uuid::encode_buffer();
+        let id = entry.id.hyphenated().encode_lower(&mut buffer);
+        let own = [(headers::ID, &*id), (headers::TIME, &entry.received_at.to_string())];
+        own.into_iter().fold(self.0.clone(), put)
+    }
+
+    /// The same, and where it was meant to go and why it did not.
+    pub(super) fn of_dead_letter(&self, entry: &Entry<'_>, topic: &str) -> OwnedHeaders {
+        let why = [
+            (headers::DEAD_REASON, Loss::TooLargeForBroker.name()),
+            (headers::DEAD_TOPIC, topic),
+        ];
+        why.into_iter().fold(self.of(entry), put)
+    }
 }
 
 /// A ledger entry's value says all else.
@@ -28,16 +44,6 @@ pub(super) fn ledger_headers() -> OwnedHeaders {
         OwnedHeaders::new_with_capacity(1),
         (headers::CONTENT_TYPE, headers::CONTENT_TYPE_VALUE),
     )
-}
-
-/// The same, and where it was meant to go and why it did not.
-pub(super) fn dead_letter_headers(entry: &Entry<'_>, source: &str, topic: &str) -> OwnedHeaders {
-    [
-        (headers::DEAD_REASON, Loss::TooLargeForBroker.name()),
-        (headers::DEAD_TOPIC, topic),
-    ]
-    .into_iter()
-    .fold(record_headers(entry, source), put)
 }
 
 /// The record with the beginning of its body only. `None` where it is no record that this version can read.

@@ -54,10 +54,8 @@ impl Follower {
 
     fn send_as(&self, client: &mut Client, tag: Tag, entry: &Entry<'_>) -> KafkaResult<()> {
         let headers = match tag {
-            Tag::Record(_) | Tag::Alone(_) | Tag::Ledger(_) => message::record_headers(entry, &self.source),
-            Tag::DeadWhole(_) | Tag::DeadBare(_) => {
-                message::dead_letter_headers(entry, &self.source, &self.kafka.topics.callbacks)
-            }
+            Tag::Record(_) | Tag::Alone(_) | Tag::Ledger(_) => self.headers.of(entry),
+            Tag::DeadWhole(_) | Tag::DeadBare(_) => self.headers.of_dead_letter(entry, &self.kafka.topics.callbacks),
         };
         let bare = match tag {
             // A record that cannot be read has no such form.
