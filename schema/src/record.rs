@@ -151,7 +151,7 @@ impl AuditRecord {
     /// all records with an empty key on one partition.
     pub fn key(&self) -> String {
         match (self.app, &self.operator) {
-            (Some(app), Some(operator)) => format!("{app}/{operator}"),
+            (Some(app), Some(operator)) => [&app.to_string(), "/", operator].concat(),
             (Some(app), None) => app.to_string(),
             (None, _) => "unknown".to_owned(),
         }

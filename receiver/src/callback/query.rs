@@ -24,16 +24,16 @@ impl Query {
     /// Never fails: percent-escapes that are no UTF-8 become replacement characters.
     pub fn parse(raw: &str) -> Self {
         let mut query = Self::default();
-        for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
-            // Chat escapes nothing: decoding what needs none would be most of this function's cost.
-            if !pair.contains(['%', '+']) {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                query.put(name, value.to_owned());
-                continue;
-            }
-            for (name, value) in form_urlencoded::parse(pair.as_bytes()) {
+        // Chat escapes nothing: decoding what needs none would be most of this function's cost.
+        if raw.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+            for (name, value) in form_urlencoded::parse(raw.as_bytes()) {
                 query.put(&name, value.into_owned());
             }
+            return query;
+        }
+        for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            query.put(name, value.to_owned());
         }
         query
     }
