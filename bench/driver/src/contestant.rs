@@ -218,6 +218,16 @@ impl Running {
             .ok_or_else(|| io::Error::other("it does not tell its backlog"))
     }
 
+    /// How many answers took at most so many seconds by its own clock, from the shortest time on; ours only.
+    pub(crate) fn reply_seconds(&self) -> io::Result<Vec<(f64, u64)>> {
+        let metrics = get(self.admin, "/metrics")?;
+        let buckets = metrics.lines().filter_map(|line| {
+            let (most, count) = line.strip_prefix("receiver_reply_seconds_bucket{le=\"")?.split_once("\"} ")?;
+            Some((most.parse().ok()?, count.trim().parse().ok()?))
+        });
+        Ok(buckets.collect())
+    }
+
     fn answers(&self) -> bool {
         if !self.contestant.is_ours() {
             return TcpStream::connect(self.address).is_ok();

@@ -24,7 +24,7 @@ const FROZEN: Duration = Duration::from_secs(10);
 /// The same at half of the highest rate: an outage long enough that the backlog is far beyond what memory holds.
 const FROZEN_AT_HALF: Duration = Duration::from_secs(60);
 /// Of the floor meanwhile, callbacks a second: some half of what ours can do on a core.
-const FLOOR_RATE: f64 = 10_000.0;
+const FLOOR_RATE: f64 = 20_000.0;
 /// The load goes on for so long afterwards: as long as catching up takes, or it has failed.
 const CATCHING_UP: Duration = Duration::from_secs(30);
 /// For those that go on answering, so many callers wait for a stall of 60 ms at 8,000 a second; what is later than that
@@ -71,6 +71,9 @@ pub(crate) struct Row {
     pub(crate) still_us: u32,
     /// See `still_us`.
     pub(crate) catching_up_us: u32,
+    /// What p99.9 was at most by the contestant's own clock, without the driver's part and the machine's before it, while
+    /// the broker stood still and from then on, microseconds; half only.
+    pub(crate) own_us: [f64; 2],
     /// What waited for the broker, and how long it took until it was in Kafka, infinite where the load ended
     /// first; half only.
     pub(crate) backlog: u64,
@@ -170,6 +173,7 @@ impl Bench {
             latency_us: [0; 4],
             still_us: 0,
             catching_up_us: 0,
+            own_us: [0.0; 2],
             backlog: 0,
             published_in_s: 0.0,
             memory_peak_mib: 0.0,
@@ -266,6 +270,10 @@ impl Bench {
             true => running.backlog(),
             false => Ok(0),
         };
+        let own_clock = || match contestant.is_ours() {
+            true => running.reply_seconds(),
+            false => Ok(Vec::new()),
+        };
         let rate = (row.per_second / 2.0) as u64;
         let left = (row.per_second / 2.0 * LEFT_SHARE) as u64;
         let load = Load {
@@ -276,9 +284,11 @@ impl Bench {
         let halved = thread::scope(|scope| {
             let loading = scope.spawn(move || load::run(load));
             thread::sleep(AROUND);
+            let before = own_clock()?;
             kill_process(self.broker, Signal::STOP)?;
             thread::sleep(FROZEN_AT_HALF);
             row.backlog = backlog()?;
+            let still = own_clock()?;
             kill_process(self.broker, Signal::CONT)?;
             let continued = Instant::now();
             while !loading.is_finished() && backlog()? > left {
@@ -288,7 +298,9 @@ impl Bench {
                 true => f64::INFINITY,
                 false => continued.elapsed().as_secs_f64(),
             };
-            Ok::<_, Box<dyn Error>>(loading.join().map_err(|_| "the load panicked")??)
+            let halved = loading.join().map_err(|_| "the load panicked")??;
+            row.own_us = [slowest(&before, &still), slowest(&still, &own_clock()?)];
+            Ok::<_, Box<dyn Error>>(halved)
         })?;
         row.latency_us = percentiles(&halved);
         // When a callback was due follows from its number.
@@ -339,6 +351,18 @@ impl Row {
             }
         }
     }
+}
+
+/// The bound that 99.9 % of the answers between two looks at a histogram kept, in microseconds.
+fn slowest(before: &[(f64, u64)], after: &[(f64, u64)]) -> f64 {
+    let between: Vec<(f64, u64)> = before
+        .iter()
+        .zip(after)
+        .map(|((most, before), (_, after))| (*most, after - before))
+        .collect();
+    let all = between.last().map_or(0, |(_, count)| *count);
+    let bound = between.iter().find(|(_, count)| count * 1_000 >= all * 999);
+    bound.map_or(f64::NAN, |(most, _)| most * 1e6)
 }
 
 fn percentiles(outcomes: &[Outcome]) -> [u32; 4] {

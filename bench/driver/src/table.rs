@@ -15,7 +15,7 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
             "| contestant | CPU us a callback | × bare | max/s | core busy, % | p50 us | p99 us | p99.9 us | peak MiB | unanswered | wrong | lost | doubled |"
         }
         Table::Half => {
-            "| half of its highest rate, broker still for 60 s of 95 | callbacks/s | p50 us | p99 us | p99.9 us | p99.9 us while still | p99.9 us from then on | worst us | backlog | in Kafka after s | published/s, × highest rate | peak MiB | unanswered | wrong | lost | doubled |"
+            "| half of its highest rate, broker still for 60 s of 95 | callbacks/s | p50 us | p99 us | p99.9 us | p99.9 us while still | p99.9 us from then on | the same two by its own clock, at most | worst us | backlog | in Kafka after s | published/s, × highest rate | peak MiB | unanswered | wrong | lost | doubled |"
         }
         Table::Frozen => {
             "| broker still for 10 s of 20 | in 300 ms, % | unanswered | wrong | answered and lost | doubled |"
@@ -67,6 +67,11 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
                     figure(|row| row.latency_us[2].into(), 0),
                     figure(|row| row.still_us.into(), 0),
                     figure(|row| row.catching_up_us.into(), 0),
+                    of_ours(format!(
+                        "{}, {}",
+                        figure(|row| row.own_us[0], 0),
+                        figure(|row| row.own_us[1], 0)
+                    )),
                     figure(|row| row.latency_us[3].into(), 0),
                     of_ours(figure(|row| row.backlog as f64, 0)),
                     of_ours(figure(|row| row.published_in_s, 1)),

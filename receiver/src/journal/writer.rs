@@ -18,14 +18,18 @@ use super::{Durability, Options, Position, recovery};
 const TURN: Duration = Duration::from_secs(1);
 /// Headers read in one turn to find where trimming ends: a millisecond or two, so that no entry waits long for it.
 const TRIM_HEADERS_MAX: usize = 1024;
-/// Where entries come faster than that, blocks that are synced begin at least [`PACE`] apart. A sync costs as much
-/// processor time as answering several callbacks, whatever it makes durable, so under load it is shared by more.
+/// Where entries come faster than that, blocks begin at least a pace apart. A block costs as much processor time as
+/// answering several callbacks, whatever it makes durable, so under load it is shared by more.
 const PACED_PER_SECOND: f64 = 10_000.0;
-/// So many of a block are no chance: a lone callback never waits for company.
-const PACED_FROM: usize = 4;
-/// What pacing adds to an answer, at most; the reply's deadline is 300 ms. At 30,000 callbacks a second 40 share a
-/// sync. Twice as long saves nothing more: measured with 64 callers and with 256, side by side on one core.
-const PACE: Duration = Duration::from_millis(1);
+/// Not behind a block of so many: more hardly save anything, and where the processor is busy blocks grow by themselves.
+const SHARED_BY: usize = 32;
+/// How long that is looked at: a short burst never waits for company.
+const PACE_LOOKED_AT: Duration = Duration::from_millis(10);
+/// What pacing adds to an answer, at most, where a block is synced; the reply's deadline is 300 ms. At 30,000 callbacks a
+/// second 40 share a sync. Twice as long saves nothing more: measured with 64 callers and with 256, side by side.
+const PACE_HOST: Duration = Duration::from_millis(1);
+/// The same where it is not.
+const PACE_PROCESS: Duration = Duration::from_micros(500);
 /// Between two tries to open a broken store: soon enough not to lose records, seldom enough not to fill the log.
 const RETRY_PAUSES: [Duration; 4] = [
     Duration::from_millis(50),
@@ -47,8 +51,10 @@ pub(super) struct Writer {
     more_to_trim: bool,
     held: Option<Held>,
     tries: usize,
-    /// When the last block was taken.
-    taken: Instant,
+    /// Entries that were taken since.
+    taken: usize,
+    taken_since: Instant,
+    crowded: bool,
     /// No block is taken before.
     paced_until: Option<Instant>,
 }
@@ -74,7 +80,9 @@ impl Writer {
             more_to_trim: false,
             held: None,
             tries: 0,
-            taken: Instant::now(),
+            taken: 0,
+            taken_since: Instant::now(),
+            crowded: false,
             paced_until: None,
         }
     }
@@ -130,15 +138,27 @@ impl Writer {
         }
     }
 
+    /// So many entries were taken just now.
+    fn set_pace(&mut self, entries: usize) {
+        let now = Instant::now();
+        self.taken += entries;
+        let looked_at = now.duration_since(self.taken_since);
+        if looked_at >= PACE_LOOKED_AT {
+            self.crowded = self.taken as f64 > PACED_PER_SECOND * looked_at.as_secs_f64();
+            (self.taken, self.taken_since) = (0, now);
+        }
+        let pace = match self.options.durability {
+            Durability::Host => PACE_HOST,
+            Durability::Process => PACE_PROCESS,
+        };
+        self.paced_until = (self.crowded && entries < SHARED_BY).then(|| now + pace);
+    }
+
     fn hold(&mut self, waiting: Vec<Waiting>) {
         if waiting.is_empty() {
             return;
         }
-        let (now, before) = (Instant::now(), self.taken);
-        self.taken = now;
-        let per_second = waiting.len() as f64 / now.duration_since(before).as_secs_f64().max(f64::EPSILON);
-        let crowd = waiting.len() >= PACED_FROM && per_second > PACED_PER_SECOND;
-        self.paced_until = (crowd && self.options.durability == Durability::Host).then(|| now + PACE);
+        self.set_pace(waiting.len());
         let block = Block::encode(self.next, waiting.iter().map(|waiting| waiting.entry.as_slice()));
         self.held = Some(Held { block, waiting });
     }
