@@ -19,6 +19,8 @@
 //! What each promise rests on: the answer promise on steps 2 to 6 never waiting for Kafka, and for the disk only up
 //! to the deadline; the record promise on step 5 standing before step 6, and on step 7 trimming only what Kafka has.
 
+#![allow(rustdoc::private_intra_doc_links)] // the path goes through private modules, for who reads the source
+
 mod answer;
 mod app;
 mod authenticity;

@@ -222,7 +222,9 @@ impl Running {
     pub(crate) fn reply_seconds(&self) -> io::Result<Vec<(f64, u64)>> {
         let metrics = get(self.admin, "/metrics")?;
         let buckets = metrics.lines().filter_map(|line| {
-            let (most, count) = line.strip_prefix("receiver_reply_seconds_bucket{le=\"")?.split_once("\"} ")?;
+            let (most, count) = line
+                .strip_prefix("receiver_reply_seconds_bucket{le=\"")?
+                .split_once("\"} ")?;
             Some((most.parse().ok()?, count.trim().parse().ok()?))
         });
         Ok(buckets.collect())
