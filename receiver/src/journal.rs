@@ -3,7 +3,7 @@
 //! Constraints
 //! - It is on the path of every answer, so an append costs the caller one short lock and never a wait for the disk.
 //! - A sync costs the same for one record as for many and more than all else here, so one writer thread collects
-//!   what waits while the last sync runs. It needs no timer: under load the groups grow by themselves.
+//!   what waits while the last sync runs: under load the groups grow by themselves, and by a pace (`writer.rs`).
 //! - Bounded in memory (the queue in front of the writer, the tail behind it) and on disk ([`Options::bytes_max`]).
 //! - Nothing on disk is trusted. What cannot be read is skipped, is said aloud and counted, and never stops a start.
 //!   What came back although it was trimmed is read once more: twice is better than not at all.

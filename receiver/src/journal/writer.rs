@@ -21,10 +21,10 @@ const TRIM_HEADERS_MAX: usize = 1024;
 /// Where entries come faster than that, blocks begin at least a pace apart. A block costs as much processor time as
 /// answering several callbacks, whatever it makes durable, so under load it is shared by more.
 const PACED_PER_SECOND: f64 = 10_000.0;
-/// Not behind a block of so many: more hardly save anything, and where the processor is busy blocks grow by themselves.
-const SHARED_BY: usize = 32;
 /// How long that is looked at: a short burst never waits for company.
 const PACE_LOOKED_AT: Duration = Duration::from_millis(10);
+/// Not behind a block of so many: more hardly save anything, and where the processor is busy blocks grow by themselves.
+const SHARED_BY: usize = 32;
 /// What pacing adds to an answer, at most, where a block is synced; the reply's deadline is 300 ms. At 30,000 callbacks a
 /// second 40 share a sync. Twice as long saves nothing more: measured with 64 callers and with 256, side by side.
 const PACE_HOST: Duration = Duration::from_millis(1);
