@@ -50,11 +50,8 @@ impl Seen {
         let name = &kafka.topics.callbacks;
         let plans = kafka.topics.plans();
         let plan = plans.iter().find(|plan| plan.name == *name).expect("one of the topics");
-        let partitions = 0..plan.partitions;
         Self {
-            partitions: partitions
-                .map(|partition| Topic::of_partitions(kafka, name, partition..partition + 1))
-                .collect(),
+            partitions: (0..plan.partitions).map(|partition| of(kafka, partition)).collect(),
             tally: Tally::default(),
         }
     }
@@ -80,15 +77,41 @@ impl Seen {
 
     /// Whether everything before these ends was read.
     pub(crate) fn has_reached(&self, ends: &[i64]) -> bool {
-        (0..).zip(ends).all(|(partition, end)| {
+        self.behind(ends).is_empty()
+    }
+
+    /// Reads those partitions again, by new clients, that are not read to these ends: a client that has met a broker's
+    /// death may wait for ever. What is not there is not found this way either. Tells how far they were.
+    pub(crate) fn read_again(&mut self, kafka: &Kafka, ends: &[i64]) -> String {
+        let behind = self.behind(ends);
+        for (partition, ..) in &behind {
+            if let Some(former) = self.partitions.get_mut(*partition as usize) {
+                *former = of(kafka, *partition);
+            }
+        }
+        let told = behind
+            .iter()
+            .map(|(partition, next, end)| format!("partition {partition} at {next} of {end}"));
+        told.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Partitions that were not read to these ends, how far they were, and the end.
+    fn behind(&self, ends: &[i64]) -> Vec<(i32, i64, i64)> {
+        let each = (0..).zip(ends).map(|(partition, end)| {
             let next = self.tally.offsets.get(&partition).copied().unwrap_or(0);
-            next >= *end
-        })
+            (partition, next, *end)
+        });
+        each.filter(|(_, next, end)| next < end).collect()
     }
 
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }
+}
+
+/// One partition, from its beginning.
+fn of(kafka: &Kafka, partition: i32) -> Topic {
+    Topic::of_partitions(kafka, &kafka.topics.callbacks, partition..partition + 1)
 }
 
 impl Tally {
