@@ -53,6 +53,9 @@ use crate::tls::{Handshakes, Spoken};
 use connection::Orders;
 use places::{Place, Places};
 
+/// From one request to the next one, idle time included. Long, because Chat keeps connections and never repeats a
+/// callback: one that meets a closing connection passes unseen.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Head and buffered body of a connection, grown to when needed. A request line has some 500 bytes; a head over the
 /// bound is answered 431 before anybody can know whether it is from Chat, so the bound is far from what Chat sends.
 const BUFFER_BYTES_MAX: usize = 64 << 10;

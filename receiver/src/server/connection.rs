@@ -239,7 +239,6 @@ mod tests {
 
     use tokio::net::TcpListener;
 
-    use super::super::places::Looks;
     use super::*;
 
     /// The line of a connection that is to end, and the caller's side of it.
@@ -247,7 +246,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let caller = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
         let (stream, _) = listener.accept().await.expect("the connection");
-        let talk = Arc::new(Talk::new(Looks::default()));
+        let talk = Arc::new(Talk::new(Instant::now()));
         (Line::new(stream, talk, Arc::default()), caller)
     }
 

@@ -5,9 +5,6 @@
 //! [`TAKEN_WITHIN`] to be read. Silent connections are welcome for long, since Chat keeps its own; but when no place is left,
 //! those leave that are silent, or in the middle of a head that Chat would not wait for, the longest: as in a drain, never
 //! one that a request has come in on.
-//!
-//! Time is counted in looks ([`LOOK_EVERY`]): nobody is ended earlier than said, and at most two looks later. A callback
-//! passes four stages, which then cost no clock and no timer; and a receiver that stood still itself blames nobody for it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -20,16 +17,13 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, interval};
 use tracing::{info, warn};
 
-use super::Until;
+use super::{HEAD_TIMEOUT, Until};
 
 /// Chat waits 2 s for the whole of a callback: whose head takes longer is answered for nobody.
 const CHAT_WAITS: Duration = Duration::from_secs(2);
-/// From one request to the beginning of the next one. Long, because Chat keeps connections and never repeats a callback:
-/// one that meets a closing connection passes unseen.
-const SILENCE_MAX: Duration = Duration::from_secs(300);
 /// A line or a machine that is that slow is a trickle on purpose.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 /// An answer of 60 bytes fits into the kernel's buffer at once. Only who sends without ever reading gets here.
@@ -58,8 +52,8 @@ pub(super) enum Stage {
 /// One connection, as others see it.
 #[derive(Debug)]
 pub(super) struct Talk {
-    looks: Looks,
-    /// The stage in the lowest two bits, above it how many looks there had been when it began.
+    epoch: Instant,
+    /// The stage in the lowest two bits, above it the milliseconds since `epoch` at which it began.
     stage: AtomicU64,
     /// Requests that are being answered at once, of a connection that can carry several.
     under_way: AtomicUsize,
@@ -67,10 +61,6 @@ pub(super) struct Talk {
     told: AtomicU8,
     news: Notify,
 }
-
-/// How often it was looked who must leave: the clock of all talks. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Looks(Arc<AtomicU64>);
 
 /// Why a connection was ended by the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +79,7 @@ struct Ended {
 /// All of them.
 pub(super) struct Places {
     max: usize,
-    looks: Looks,
+    epoch: Instant,
     taken: Mutex<Taken>,
     open: Gauge,
     ended: Family<Ended, Counter>,
@@ -110,9 +100,9 @@ pub(super) struct Place {
 }
 
 impl Talk {
-    pub(super) fn new(looks: Looks) -> Self {
+    pub(super) fn new(epoch: Instant) -> Self {
         let talk = Self {
-            looks,
+            epoch,
             stage: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
             told: AtomicU8::new(Until::Ended as u8),
@@ -123,16 +113,20 @@ impl Talk {
     }
 
     pub(super) fn enter(&self, stage: Stage) {
-        self.stage
-            .store(self.looks.count() << 2 | stage as u64, Ordering::Relaxed);
+        self.enter_at(stage, Instant::now());
+    }
+
+    fn enter_at(&self, stage: Stage, now: Instant) {
+        let millis = now.saturating_duration_since(self.epoch).as_millis() as u64; // no process lives 500 million years
+        self.stage.store(millis << 2 | stage as u64, Ordering::Relaxed);
     }
 
     pub(super) fn stage(&self) -> Stage {
-        self.stage_and_looks().0
+        self.stage_and_age(self.epoch).0
     }
 
-    /// The stage, and how many looks there have been in it.
-    fn stage_and_looks(&self) -> (Stage, u64) {
+    /// The stage, and for how long it has lasted at `now`.
+    fn stage_and_age(&self, now: Instant) -> (Stage, Duration) {
         let packed = self.stage.load(Ordering::Relaxed);
         let stage = match packed & 3 {
             0 => Stage::Silent,
@@ -140,7 +134,8 @@ impl Talk {
             2 => Stage::Answering,
             _ => Stage::Writing,
         };
-        (stage, self.looks.count().saturating_sub(packed >> 2))
+        let began = self.epoch + Duration::from_millis(packed >> 2);
+        (stage, now.saturating_duration_since(began))
     }
 
     /// One more of several requests at once is being answered.
@@ -178,30 +173,15 @@ impl Talk {
     }
 
     /// Why it must leave, if it must.
-    fn overdue(&self) -> Option<(Reason, Until)> {
-        match self.stage_and_looks() {
-            (Stage::Head, looks) if looks > looks_in(HEAD_MAX) => Some((Reason::SlowHead, Until::Cut)),
-            (Stage::Writing, looks) if looks > looks_in(TAKEN_WITHIN) => Some((Reason::SlowReader, Until::Cut)),
-            (Stage::Silent, looks) if looks > looks_in(SILENCE_MAX) => Some((Reason::Silent, Until::Quiet)),
+    fn overdue(&self, now: Instant) -> Option<(Reason, Until)> {
+        match self.stage_and_age(now) {
+            (Stage::Head, age) if age > HEAD_MAX => Some((Reason::SlowHead, Until::Cut)),
+            (Stage::Writing, age) if age > TAKEN_WITHIN => Some((Reason::SlowReader, Until::Cut)),
+            (Stage::Silent, age) if age > HEAD_TIMEOUT => Some((Reason::Silent, Until::Quiet)),
             // A request has a deadline of its own.
             (Stage::Head | Stage::Writing | Stage::Silent | Stage::Answering, _) => None,
         }
     }
-}
-
-impl Looks {
-    fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn one_more(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Something that has lasted for more looks has lasted longer: the first of them may have come at once.
-const fn looks_in(time: Duration) -> u64 {
-    (time.as_millis() / LOOK_EVERY.as_millis()) as u64 // seconds, a few
 }
 
 impl Reason {
@@ -219,7 +199,7 @@ impl Places {
     pub(super) fn new(max: usize, registry: &mut Registry) -> Arc<Self> {
         let places = Self {
             max,
-            looks: Looks::default(),
+            epoch: Instant::now(),
             taken: Mutex::default(),
             open: Gauge::default(),
             ended: Family::default(),
@@ -234,7 +214,7 @@ impl Places {
     }
 
     pub(super) fn take(self: &Arc<Self>) -> Place {
-        let talk = Arc::new(Talk::new(self.looks.clone()));
+        let talk = Arc::new(Talk::new(self.epoch));
         let mut taken = self.lock();
         let number = taken.next;
         taken.next += 1;
@@ -251,18 +231,16 @@ impl Places {
     /// Looks again and again who is overdue.
     pub(super) async fn watch(self: Arc<Self>) {
         let mut ticks = interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.look();
+            self.end_overdue(Instant::now());
         }
     }
 
-    fn look(&self) {
-        self.looks.one_more();
+    fn end_overdue(&self, now: Instant) {
         let mut taken = self.lock();
         for talk in taken.talks.values() {
-            if let Some((reason, until)) = talk.overdue()
+            if let Some((reason, until)) = talk.overdue(now)
                 && talk.told() < until
             {
                 self.end(talk, reason, until);
@@ -276,6 +254,10 @@ impl Places {
 
     /// Has those leave that are silent the longest.
     pub(super) fn make_room(&self) {
+        self.make_room_at(Instant::now());
+    }
+
+    fn make_room_at(&self, now: Instant) {
         let mut taken = self.lock();
         if !std::mem::replace(&mut taken.crowded, true) {
             warn!(
@@ -287,9 +269,9 @@ impl Places {
             .talks
             .values()
             .filter(|talk| talk.told() == Until::Ended)
-            .filter_map(|talk| match talk.stage_and_looks() {
-                (Stage::Silent, looks) => Some((looks, Until::Quiet, talk)),
-                (Stage::Head, looks) if looks > looks_in(CHAT_WAITS) => Some((looks, Until::Cut, talk)),
+            .filter_map(|talk| match talk.stage_and_age(now) {
+                (Stage::Silent, age) => Some((age, Until::Quiet, talk)),
+                (Stage::Head, age) if age > CHAT_WAITS => Some((age, Until::Cut, talk)),
                 (Stage::Head | Stage::Answering | Stage::Writing, _) => None,
             })
             .collect();
@@ -297,7 +279,7 @@ impl Places {
         if leaving == 0 {
             return;
         }
-        useless.select_nth_unstable_by(leaving - 1, |(looks, ..), (other, ..)| other.cmp(looks));
+        useless.select_nth_unstable_by(leaving - 1, |(age, ..), (other, ..)| other.cmp(age));
         for (_, until, talk) in &useless[..leaving] {
             self.end(talk, Reason::Room, *until);
         }
@@ -333,43 +315,39 @@ mod tests {
         places.iter().map(|place| place.talk.told()).collect()
     }
 
-    fn look(places: &Places, times: u64) {
-        (0..times).for_each(|_| places.look());
-    }
-
     #[test]
     fn only_who_dawdles_is_ended() {
         let places = places(10);
         let taken: Vec<Place> = (0..4).map(|_| places.take()).collect();
         let stages = [Stage::Silent, Stage::Head, Stage::Answering, Stage::Writing];
+        let began = Instant::now();
         for (place, stage) in taken.iter().zip(stages) {
-            place.talk.enter(stage);
+            place.talk.enter_at(stage, began);
         }
-        // The first of so many looks may have come at once, so not all of the time is over.
-        look(&places, looks_in(HEAD_MAX));
+        places.end_overdue(began + HEAD_MAX - LOOK_EVERY);
         assert_eq!(told(&taken), [Until::Ended; 4]);
-        look(&places, 1);
+        places.end_overdue(began + HEAD_MAX + LOOK_EVERY);
         assert_eq!(told(&taken), [Until::Ended, Until::Cut, Until::Ended, Until::Cut]);
-        look(&places, looks_in(SILENCE_MAX - HEAD_MAX));
+        places.end_overdue(began + HEAD_TIMEOUT + LOOK_EVERY);
         assert_eq!(told(&taken), [Until::Quiet, Until::Cut, Until::Ended, Until::Cut]);
     }
 
     #[test]
     fn room_is_made_by_those_who_are_silent_the_longest() {
         let places = places(4);
+        let began = Instant::now();
         let taken: Vec<Place> = (0..4).map(|_| places.take()).collect();
-        taken[0].talk.enter(Stage::Answering);
-        for silent in [2, 3, 1] {
-            look(&places, 4);
-            taken[silent].talk.enter(Stage::Silent);
-        }
-        look(&places, 4);
-        places.make_room();
+        let later = |seconds| began + Duration::from_secs(seconds);
+        taken[0].talk.enter_at(Stage::Answering, later(0));
+        taken[1].talk.enter_at(Stage::Silent, later(3));
+        taken[2].talk.enter_at(Stage::Silent, later(1));
+        taken[3].talk.enter_at(Stage::Silent, later(2));
+        places.make_room_at(later(10));
         assert_eq!(told(&taken), [Until::Ended, Until::Ended, Until::Quiet, Until::Ended]);
-        places.make_room();
+        places.make_room_at(later(10));
         assert_eq!(told(&taken), [Until::Ended, Until::Ended, Until::Quiet, Until::Quiet]);
-        places.make_room();
-        places.make_room();
+        places.make_room_at(later(10));
+        places.make_room_at(later(10));
         assert_eq!(told(&taken)[0], Until::Ended, "nobody who is being answered");
         drop(taken);
         assert_eq!(places.open.get(), 0);
