@@ -177,7 +177,7 @@ impl Connections {
     fn new(answering: Arc<Answering>, tls: Option<Handshakes>, places: Arc<Places>) -> Self {
         let mut http1 = http1::Builder::new();
         http1
-            // Slow heads are ended by whoever watches the places; a timer of hyper for each request cost more than parsing its head.
+            // Slow heads are ended by whoever watches the places; hyper would make a timer of its own for each request.
             .header_read_timeout(None)
             .max_buf_size(BUFFER_BYTES_MAX)
             .max_headers(HEADERS_MAX)
