@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use portcullis_schema::kafka::Kafka;
-use portcullis_schema::{Readiness, Timestamp, Verdict, VerdictKey};
+use portcullis_schema::{Reached, Readiness, Standstill, Timestamp, Verdict, VerdictKey};
 use rdkafka::Message;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
@@ -85,6 +85,7 @@ impl Verdicts {
             changed: false,
             saving: Saving::default(),
             ends: Ends::start(options.kafka.clone(), Arc::clone(&stop))?,
+            standstill: Standstill::default(),
             options,
         };
         // Before anybody is answered: for a moment callers wait in the kernel's queue, instead of passing unjudged.
@@ -129,6 +130,7 @@ struct Reader {
     changed: bool,
     saving: Saving,
     ends: Ends,
+    standstill: Standstill<usize>,
 }
 
 impl Reader {
@@ -152,7 +154,8 @@ impl Reader {
         self.saving.finish();
     }
 
-    /// Reads until the process stops or the topic has other partitions; an error is for trying again.
+    /// Reads until the process stops, the topic has other partitions, or a client gets nothing more of one; an error is
+    /// for trying again.
     fn follow(&mut self) -> Result<(), KafkaError> {
         let ends = self.find_ends()?;
         let mut partitions = Partitions::assign(&self.options.kafka, &self.next)?;
@@ -190,6 +193,10 @@ impl Reader {
                     );
                     return Ok(());
                 }
+                if self.stands_still() {
+                    partitions.close_aside();
+                    return Ok(());
+                }
             }
             if warm && saved.elapsed() >= SNAPSHOT_EVERY {
                 saved = Instant::now();
@@ -197,6 +204,18 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Whether a client gets nothing of its partition though the broker has more, and says so.
+    fn stands_still(&mut self) -> bool {
+        let still = self.standstill.look(Instant::now(), self.ends.beside(&self.next));
+        if let Some(Reached { partition, next, end }) = still {
+            warn!(
+                partition,
+                next, end, "no verdict of a partition comes though the broker has some, reading on by new clients"
+            );
+        }
+        still.is_some()
     }
 
     /// Where each partition is to be read from, which is where memory ends; gives the end offsets of now.

@@ -18,8 +18,8 @@ mod reading;
 
 use std::time::{Duration, Instant};
 
-use portcullis_schema::Timestamp;
 use portcullis_schema::account::SLACK;
+use portcullis_schema::{Standstill, Timestamp};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use tracing::{debug, info, warn};
 
@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::stream::Stop;
 use case::Case;
 use duty::Duty;
-use reading::{Reading, Trouble};
+use reading::{Place, Reading, Trouble};
 
 /// Who takes over reads again what the one before has read for so long: a worker is replaced in far less.
 const BACK: Duration = Duration::from_secs(3_600);
@@ -43,6 +43,8 @@ const BATCH_MAX: usize = 1_000;
 const IDLE: Duration = Duration::from_millis(50);
 /// How often the ends are asked for, a request for each partition: entries come every 10 s from each receiver.
 const SEAL_EVERY: Duration = Duration::from_secs(1);
+/// While entries wait for what was asked for before. Longer than nearly all of them do, so that it is rarely asked.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 const BEGIN_ANEW_AFTER: Duration = Duration::from_secs(2);
 
 pub(crate) struct Audit {
@@ -51,6 +53,7 @@ pub(crate) struct Audit {
     metrics: Metrics,
     stop: Stop,
     duty: Duty,
+    standstill: Standstill<Place>,
     failing: bool,
 }
 
@@ -63,6 +66,7 @@ impl Audit {
             group,
             metrics,
             stop,
+            standstill: Standstill::default(),
             failing: false,
         })
     }
@@ -98,10 +102,16 @@ impl Audit {
             self.duty.attend(Duration::ZERO);
             gather(&mut reading, &mut case)?;
             case.judge(|ends| reading.has_passed(ends));
-            if case.wants_ends() && sealed.elapsed() >= SEAL_EVERY {
+            let pause = if case.wants_ends() { SEAL_EVERY } else { LOOK_EVERY };
+            if case.is_waiting() && sealed.elapsed() >= pause {
                 sealed = Instant::now();
                 match reading.ends() {
-                    Ok(ends) => case.seal(ends),
+                    Ok(ends) => {
+                        reading.look(&ends, &mut self.standstill)?;
+                        if case.wants_ends() {
+                            case.seal(ends);
+                        }
+                    }
                     // They are asked for again.
                     Err(Trouble::Kafka(error)) => debug!(%error, "ends are not known"),
                     Err(trouble) => return Err(trouble),

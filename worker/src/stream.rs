@@ -4,6 +4,7 @@
 //! the client to commit. Whatever was under way when a process dies happens again in the next one, with the same ids.
 
 pub(crate) mod client;
+mod ends;
 mod letter;
 mod membership;
 mod observer;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_schema::{Readiness, Timestamp};
+use portcullis_schema::{Reached, Readiness, Standstill, Timestamp};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -27,8 +28,10 @@ use crate::Config;
 use crate::detector::Capacity;
 use crate::metrics::Metrics;
 use crate::rules::Rules;
+pub(crate) use ends::Ends;
+use ends::Extent;
 use letter::Letters;
-use membership::Membership;
+use membership::{Membership, Place};
 use observer::Observer;
 use output::{GivenUp, Output};
 pub(crate) use stop::Stop;
@@ -53,6 +56,8 @@ pub(crate) struct Stream {
     stop: Stop,
     observer: Observer,
     output: Output,
+    ends: Ends,
+    standstill: Standstill<Place>,
     unreachable: bool,
     evicting: bool,
 }
@@ -75,6 +80,7 @@ impl Stream {
         metrics: Metrics,
         readiness: Readiness,
         stop: Stop,
+        ends: Ends,
     ) -> KafkaResult<(Self, Group)> {
         let capacity = Arc::default();
         let stream = Self {
@@ -86,6 +92,8 @@ impl Stream {
             metrics,
             readiness,
             stop,
+            ends,
+            standstill: Standstill::default(),
             unreachable: false,
             evicting: false,
         };
@@ -135,6 +143,10 @@ impl Stream {
             group.context().store(group);
             if measured.elapsed() >= MEASURE_EVERY {
                 self.measure(group.context());
+                // A full batch may have left some of a partition with the client.
+                if batch.len() < BATCH_MAX && self.stands_still(group.context()) {
+                    return Ended::Broken;
+                }
                 measured = Instant::now();
             }
         }
@@ -189,8 +201,40 @@ impl Stream {
         self.output.write(&letters.in_order(), &self.stop)
     }
 
+    /// Of the assigned partitions whose end is known.
+    fn progress(&self, membership: &Membership) -> Vec<(Reached<Place>, Extent)> {
+        let partitions = membership.partitions();
+        let extents = self.ends.of(partitions.keys().copied().collect());
+        let both = extents.into_iter().filter_map(|(place, extent)| {
+            let reached = Reached {
+                partition: place,
+                next: extent.next(partitions.get(&place)?.next()),
+                end: extent.end,
+            };
+            Some((reached, extent))
+        });
+        both.collect()
+    }
+
+    /// Whether the client gets nothing of a partition though the broker has more, and says so.
+    fn stands_still(&mut self, membership: &Membership) -> bool {
+        let known = self.progress(membership).into_iter();
+        let fresh = known.filter(|(_, extent)| extent.is_fresh());
+        let still = self.standstill.look(Instant::now(), fresh.map(|(reached, _)| reached));
+        if let Some(Reached { partition, next, end }) = still {
+            let (topic, partition) = (membership.topic(partition.0), partition.1);
+            warn!(
+                topic,
+                partition, next, end, "nothing of a partition comes though the broker has some, joining the group anew"
+            );
+        }
+        still.is_some()
+    }
+
     fn measure(&mut self, membership: &Membership) {
-        self.metrics.lag(membership.lag());
+        let known = self.progress(membership).into_iter();
+        let behind = known.map(|(reached, _)| reached.end.saturating_sub(reached.next).max(0));
+        self.metrics.lag(behind.sum());
         let mut subjects: BTreeMap<String, usize> = self.rules.iter().map(|rule| (rule.name().to_owned(), 0)).collect();
         for partition in membership.partitions().values() {
             for (rule, windows) in partition.detector.subjects() {

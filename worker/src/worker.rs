@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::audit::Audit;
 use crate::metrics::Metrics;
-use crate::stream::{Stop, Stream};
+use crate::stream::{Ends, Stop, Stream};
 use crate::{Capacity, Config, Rules};
 
 /// Room for the deepest condition that its length allows: see `condition.rs`.
@@ -56,8 +56,10 @@ impl Worker {
         announce(&config, &rules);
         let (readiness, metrics, stop) = (Readiness::default(), Metrics::new(), Stop::default());
         let audit = Audit::new(config.clone(), metrics.clone(), stop.clone()).map_err(StartError::Client)?;
-        let (stream, group) =
-            Stream::new(config, rules, metrics.clone(), readiness.clone(), stop.clone()).map_err(StartError::Client)?;
+        let asked =
+            Ends::start(config.kafka.clone(), config.group.clone(), stop.clone()).map_err(StartError::Thread)?;
+        let (stream, group) = Stream::new(config, rules, metrics.clone(), readiness.clone(), stop.clone(), asked)
+            .map_err(StartError::Client)?;
         let (ends, ended) = channel();
         let audit_ends = ends.clone();
         let audit_body = move || {

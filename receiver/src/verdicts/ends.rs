@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use portcullis_schema::Reached;
 use portcullis_schema::kafka::Kafka;
 use rdkafka::consumer::Consumer;
 
@@ -12,6 +13,8 @@ use crate::consumer;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long the broker may take for one partition.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// An older answer does not tell that the broker is there.
+const FRESH_MAX: Duration = Duration::from_secs(5);
 /// The bound on noticing a stop.
 const NAP: Duration = Duration::from_millis(100);
 
@@ -70,6 +73,22 @@ impl Ends {
             *latest = None;
             at
         })
+    }
+
+    /// How far `next` is in each partition; nothing where the last answer is old, or of another number of partitions.
+    pub(super) fn beside(&self, next: &[i64]) -> Vec<Reached<usize>> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = latest
+            .as_ref()
+            .filter(|asked| asked.at.elapsed() < FRESH_MAX && asked.ends.len() == next.len());
+        let both = fresh.into_iter().flat_map(|asked| next.iter().zip(&asked.ends));
+        both.enumerate()
+            .map(|(partition, (next, end))| Reached {
+                partition,
+                next: *next,
+                end: *end,
+            })
+            .collect()
     }
 }
 

@@ -6,6 +6,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
+use tracing::error;
 
 use crate::consumer::{self, Quiet};
 
@@ -63,6 +64,16 @@ impl Partitions {
     /// Until there may be something, at most for `timeout`.
     pub(super) fn wait(&self, timeout: Duration) {
         self.bell.wait(timeout);
+    }
+
+    /// Lets go of clients that may not end: closing waits for what they have under way.
+    pub(super) fn close_aside(self) {
+        let closing = std::thread::Builder::new()
+            .name("verdicts-close".to_owned())
+            .spawn(move || drop(self));
+        if let Err(error) = closing {
+            error!(%error, "verdict clients were closed in place");
+        }
     }
 
     /// The offset that the client of `partition` goes on with, at the end of the partition.

@@ -69,6 +69,11 @@ impl Case {
         self.sealed.is_none() && !self.fresh.is_empty()
     }
 
+    /// Whether there are entries that are no proof yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.sealed.is_some() || !self.fresh.is_empty()
+    }
+
     /// `ends` were asked for after all entries that have been taken.
     pub(super) fn seal(&mut self, ends: Offsets) {
         self.sealed = Some((self.fresh.drain(..).collect(), ends));

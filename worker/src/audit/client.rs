@@ -4,11 +4,6 @@ use std::time::Duration;
 
 use portcullis_schema::kafka::Kafka;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
-use tracing::debug;
 
 use crate::stream::client::shared;
 
@@ -34,6 +29,8 @@ pub(super) fn reader(kafka: &Kafka, group: &str) -> ClientConfig {
     client.set("fetch.message.max.bytes", "262144");
     client.set("fetch.queue.backoff.ms", "50");
     client.set("fetch.error.backoff.ms", "500");
+    // A question for the ends waits behind a fetch that finds nothing, for each partition: by default 500 ms.
+    client.set("fetch.wait.max.ms", "100");
     client
 }
 
@@ -45,18 +42,3 @@ fn common(kafka: &Kafka, group: &str) -> ClientConfig {
     client.set("enable.auto.offset.store", "false");
     client
 }
-
-/// The client repeats itself while a broker is away; the audit tells the change.
-pub(super) struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
-        debug!(facility, message, "librdkafka");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        debug!(%error, reason, "librdkafka");
-    }
-}
-
-impl ConsumerContext for Quiet {}

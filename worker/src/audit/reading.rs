@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use portcullis_schema::Timestamp;
 use portcullis_schema::kafka::Kafka;
+use portcullis_schema::{Reached, Standstill, Timestamp};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -10,7 +10,8 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::debug;
 
-use super::client::{self, ANSWER_MAX, Quiet};
+use super::client::{self, ANSWER_MAX};
+use crate::stream::client::Quiet;
 
 /// Every partition of the three topics, read from about the same moment on.
 pub(super) struct Reading {
@@ -22,14 +23,16 @@ pub(super) struct Reading {
     pub(super) is_cut: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Topic {
     Callbacks,
     DeadLetters,
     Ledger,
 }
 
-pub(super) type Offsets = BTreeMap<(Topic, i32), i64>;
+pub(super) type Place = (Topic, i32);
+
+pub(super) type Offsets = BTreeMap<Place, i64>;
 
 /// What the audit has to begin anew for.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,13 @@ pub(super) enum Trouble {
     NoTopic(String),
     #[error("a topic has another number of partitions than before")]
     Partitions,
+    #[error("nothing of partition {partition} of {topic} comes though it goes on from {next} to {end}")]
+    Standstill {
+        topic: String,
+        partition: i32,
+        next: i64,
+        end: i64,
+    },
 }
 
 const ALL: [Topic; 3] = [Topic::Callbacks, Topic::DeadLetters, Topic::Ledger];
@@ -101,6 +111,26 @@ impl Reading {
             }
         }
         Ok(ends)
+    }
+
+    /// Compares what was read with `ends`, which have just been asked for.
+    pub(super) fn look(&self, ends: &Offsets, standstill: &mut Standstill<Place>) -> Result<(), Trouble> {
+        let next = |place| self.next.get(place).copied().unwrap_or(0);
+        let reached = ends.iter().map(|(place, end)| Reached {
+            partition: *place,
+            next: next(place),
+            end: *end,
+        });
+        let Some(still) = standstill.look(Instant::now(), reached) else {
+            return Ok(());
+        };
+        let (topic, partition) = still.partition;
+        Err(Trouble::Standstill {
+            topic: self.name(topic).to_owned(),
+            partition,
+            next: still.next,
+            end: still.end,
+        })
     }
 
     pub(super) fn has_passed(&self, ends: &Offsets) -> bool {

@@ -2,6 +2,11 @@
 
 use portcullis_schema::kafka::Kafka;
 use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use tracing::debug;
 
 /// The operator's properties, and what all clients share.
 pub(crate) fn shared(kafka: &Kafka) -> ClientConfig {
@@ -42,7 +47,15 @@ pub(super) fn consumer(kafka: &Kafka, group: &str) -> ClientConfig {
     client.set("queued.max.messages.kbytes", "16384");
     // New partitions and topics are noticed within this.
     client.set("topic.metadata.refresh.interval.ms", "30000");
-    client.set("statistics.interval.ms", "1000");
+    client
+}
+
+/// For questions. It is a member of no group, but the client asks for the name of one.
+pub(super) fn asker(kafka: &Kafka, group: &str) -> ClientConfig {
+    let mut client = shared(kafka);
+    client.set("client.id", "portcullis-worker-ends");
+    client.set("group.id", group);
+    client.set("enable.auto.commit", "false");
     client
 }
 
@@ -58,3 +71,18 @@ pub(super) fn producer(kafka: &Kafka) -> ClientConfig {
     client.set("message.timeout.ms", "30000");
     client
 }
+
+/// The client repeats itself while a broker is away; who uses it tells the change.
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}

@@ -2,7 +2,7 @@
 //!
 //! Called by the client from within a poll, on the worker's own thread: nothing here runs beside the stream.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,6 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtoc
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
-use serde::Deserialize;
 use tracing::{debug, error, info, warn};
 
 use super::partition::{Checkpoint, Kind, Partition};
@@ -35,8 +34,6 @@ pub(crate) struct Membership {
     capacity: Arc<Capacity>,
     readiness: Readiness,
     partitions: Mutex<BTreeMap<Place, Partition>>,
-    /// The broker's next offsets, as the last fetch told.
-    high: Mutex<HashMap<Place, i64>>,
     /// Whether an assignment could not be taken over, so that the group has to be joined anew.
     broken: AtomicBool,
     commits_fail: AtomicBool,
@@ -51,7 +48,6 @@ impl Membership {
             capacity,
             readiness,
             partitions: Mutex::default(),
-            high: Mutex::default(),
             broken: AtomicBool::new(false),
             commits_fail: AtomicBool::new(false),
         }
@@ -72,17 +68,6 @@ impl Membership {
 
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
-    }
-
-    /// Messages that were not read yet, in all assigned partitions.
-    pub(super) fn lag(&self) -> i64 {
-        let high = self.high.lock().unwrap_or_else(PoisonError::into_inner);
-        let partitions = self.partitions();
-        let behind = partitions.iter().map(|(place, partition)| {
-            let high = high.get(place).copied().unwrap_or(0);
-            high.saturating_sub(partition.next().unwrap_or(0)).max(0)
-        });
-        behind.sum()
     }
 
     /// Everything that was read is acknowledged: the client may commit it, now and then, and whenever a partition is
@@ -108,7 +93,7 @@ impl Membership {
         consumer.store_offsets(&list)
     }
 
-    fn topic(&self, kind: Kind) -> &str {
+    pub(super) fn topic(&self, kind: Kind) -> &str {
         match kind {
             Kind::Callbacks => &self.topics.callbacks,
             Kind::Signals => &self.topics.signals,
@@ -214,21 +199,6 @@ impl ConsumerContext for Membership {
     }
 }
 
-#[derive(Deserialize)]
-struct Statistics {
-    topics: HashMap<String, TopicStatistics>,
-}
-
-#[derive(Deserialize)]
-struct TopicStatistics {
-    partitions: HashMap<i32, PartitionStatistics>,
-}
-
-#[derive(Deserialize)]
-struct PartitionStatistics {
-    hi_offset: i64,
-}
-
 impl ClientContext for Membership {
     /// The client repeats itself while a broker is away; the stream tells the change.
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -237,18 +207,5 @@ impl ClientContext for Membership {
 
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(%error, reason, "librdkafka");
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        let Ok(statistics) = serde_json::from_slice::<Statistics>(statistics) else {
-            return;
-        };
-        let mut high = self.high.lock().unwrap_or_else(PoisonError::into_inner);
-        for (topic, told) in &statistics.topics {
-            let Some(kind) = self.kind(topic) else { continue };
-            for (partition, told) in &told.partitions {
-                high.insert((kind, *partition), told.hi_offset);
-            }
-        }
     }
 }
