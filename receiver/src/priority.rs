@@ -9,9 +9,9 @@
 use tracing::debug;
 
 /// Kafka's client, and who feeds it: a third of a share, so that a backlog shrinks also while all cores answer.
-pub(crate) const PUBLISHING: i32 = 5;
+pub(crate) const PUBLISHING: i32 = 10;
 /// The thread that makes the journal's segments ready: a tenth. It has the seconds in which one is filled.
-pub(crate) const STORING: i32 = 10;
+pub(crate) const STORING: i32 = 15;
 
 /// For the calling thread, and those it will start. A value may be raised by anyone.
 pub(crate) fn give_way(nice: i32) {

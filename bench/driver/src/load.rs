@@ -1,23 +1,28 @@
 //! Sends callbacks over kept connections and judges every answer.
 //!
-//! Each connection is a thread that blocks, because the sender has one core and a thread costs it less than a
-//! runtime would. At a fixed rate the threads take numbered tickets; a ticket's intended time follows from its
-//! number alone, so a slow answer delays nobody's clock: latency counts from the intended time. A caller gives up
-//! after 2 s, as Chat does, and comes back on a new connection.
+//! One thread for all connections: with a thread for each, hundreds of them wait for one core and for each other, and
+//! what is measured is that. At a fixed rate a callback's intended time follows from its number alone, so a slow
+//! answer delays nobody's clock: latency counts from the intended time. A caller gives up after 2 s, as Chat does, and
+//! comes back on a new connection.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 /// Chat's own patience.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A thread here holds two small buffers.
-const STACK_BYTES: usize = 128 * 1024;
+/// Callbacks that are due closer together are sent together: the sender would do nothing but wake up.
+const PACE_MIN: Duration = Duration::from_micros(100);
 /// An answer of the contract has 200 to 400 bytes with its headers; what is longer is wrong.
 const ANSWER_BYTES_MAX: usize = 8 * 1024;
 /// How many operators are denied, as a rule.
@@ -78,24 +83,93 @@ pub(crate) struct Outcome {
 
 /// Runs the load to its end; outcomes in no order.
 pub(crate) fn run(load: Load) -> io::Result<Vec<Outcome>> {
-    let tickets = AtomicU64::new(0);
-    let started = Instant::now();
-    thread::scope(|scope| {
-        let mut callers = Vec::with_capacity(load.connections);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let schedule = Arc::new(Schedule::begin(load));
+        let mut callers = JoinSet::new();
         for _ in 0..load.connections {
-            let tickets = &tickets;
-            callers.push(
-                thread::Builder::new()
-                    .stack_size(STACK_BYTES)
-                    .spawn_scoped(scope, move || Caller::new(load).call_until_the_end(tickets, started))?,
-            );
+            callers.spawn(Caller::new(load).call_until_the_end(Arc::clone(&schedule)));
+        }
+        if let Pace::Fixed(rate) = load.pace {
+            let ticking = Arc::clone(&schedule);
+            std::thread::Builder::new()
+                .name("clock".to_owned())
+                .spawn(move || ticking.tick(rate))?;
+            schedule.keep(rate).await;
         }
         let mut outcomes = Vec::new();
-        for caller in callers {
-            outcomes.extend(caller.join().map_err(|_| io::Error::other("a caller panicked"))?);
+        while let Some(ended) = callers.join_next().await {
+            outcomes.extend(ended.map_err(io::Error::other)?);
         }
         Ok(outcomes)
     })
+}
+
+/// When callbacks are due.
+struct Schedule {
+    load: Load,
+    started: Instant,
+    tickets: AtomicU64,
+    /// One for each callback that is due and not taken.
+    due: Semaphore,
+    clock: Notify,
+}
+
+impl Schedule {
+    fn begin(load: Load) -> Self {
+        Self {
+            load,
+            started: Instant::now(),
+            tickets: AtomicU64::new(0),
+            due: Semaphore::new(0),
+            clock: Notify::new(),
+        }
+    }
+
+    /// The next callback and its intended time, as soon as it is due; `None` at the end.
+    async fn next(&self) -> Option<(u64, Instant)> {
+        let (ticket, intended) = match self.load.pace {
+            Pace::Saturation => (self.tickets.fetch_add(1, Ordering::Relaxed), Instant::now()),
+            Pace::Fixed(rate) => {
+                self.due.acquire().await.ok()?.forget();
+                let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
+                (ticket, self.started + at(ticket, rate))
+            }
+        };
+        (intended < self.started + self.load.lasts).then_some((ticket, intended))
+    }
+
+    /// Lets callbacks become due until the end, and then every caller once more, to see the end.
+    async fn keep(&self, rate: u64) {
+        let mut issued = 0;
+        while at(issued, rate) < self.load.lasts {
+            self.clock.notified().await;
+            let elapsed = self.started.elapsed().min(self.load.lasts);
+            let due = (elapsed.as_nanos() * u128::from(rate) / 1_000_000_000) as u64 + 1;
+            let permits = usize::try_from(due.saturating_sub(issued)).unwrap_or(Semaphore::MAX_PERMITS);
+            self.due.add_permits(permits);
+            issued = issued.max(due);
+        }
+        self.due.add_permits(self.load.connections);
+    }
+
+    /// Tells when callbacks are due, to within 0.1 ms: the runtime's own timer knows whole milliseconds. Blocks until the
+    /// end.
+    fn tick(&self, rate: u64) {
+        let mut next = 0;
+        while at(next, rate) < self.load.lasts {
+            let pause = at(next, rate).saturating_sub(self.started.elapsed());
+            std::thread::sleep(pause.max(PACE_MIN));
+            self.clock.notify_one();
+            next = (self.started.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000) as u64 + 1;
+        }
+        self.clock.notify_one();
+    }
+}
+
+/// When the callback of this number is due, from the start on.
+fn at(ticket: u64, rate: u64) -> Duration {
+    Duration::from_nanos(ticket * 1_000_000_000 / rate)
 }
 
 struct Caller {
@@ -123,24 +197,15 @@ impl Caller {
         }
     }
 
-    fn call_until_the_end(mut self, tickets: &AtomicU64, started: Instant) -> Vec<Outcome> {
+    async fn call_until_the_end(mut self, schedule: Arc<Schedule>) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
-        loop {
-            let ticket = tickets.fetch_add(1, Ordering::Relaxed);
-            let intended = match self.load.pace {
-                Pace::Saturation => Instant::now(),
-                Pace::Fixed(rate) => started + Duration::from_nanos(ticket * 1_000_000_000 / rate),
-            };
-            if intended >= started + self.load.lasts {
-                return outcomes;
-            }
-            thread::sleep(intended.saturating_duration_since(Instant::now()));
+        while let Some((ticket, intended)) = schedule.next().await {
             let number = self.load.first + ticket;
             // Nobody is waiting for it any more: Chat has let it through long ago.
             let end = if intended.elapsed() > PATIENCE {
                 End::Unanswered
             } else {
-                self.call(number)
+                self.call(number).await
             };
             let latency_us = u32::try_from(intended.elapsed().as_micros()).unwrap_or(u32::MAX);
             outcomes.push(Outcome {
@@ -150,16 +215,17 @@ impl Caller {
             });
             if end == End::Unanswered && matches!(self.load.pace, Pace::Saturation) {
                 // A contestant that is gone must not be called a million times a second.
-                thread::sleep(Duration::from_millis(10));
+                sleep(Duration::from_millis(10)).await;
             }
         }
+        outcomes
     }
 
-    fn call(&mut self, number: u64) -> End {
+    async fn call(&mut self, number: u64) -> End {
         let forged = number % FORGED_EVERY == FORGED_EVERY - 1;
         let denied = self.load.denied > 0 && number.is_multiple_of(DENIED_EVERY);
         self.write_request(number, denied, forged);
-        let Ok(length) = self.exchange() else {
+        let Ok(Ok(length)) = timeout(PATIENCE, self.exchange()).await else {
             self.connection = None;
             return End::Unanswered;
         };
@@ -206,29 +272,22 @@ impl Caller {
     }
 
     /// Sends the request and reads one whole answer; its length.
-    fn exchange(&mut self) -> io::Result<usize> {
-        let kept = self
-            .connection
-            .take()
-            .filter(|kept| matches!(self.load.pace, Pace::Saturation) || is_open(kept));
-        let mut connection = match kept {
+    async fn exchange(&mut self) -> io::Result<usize> {
+        let mut connection = match self.connection.take().filter(is_open) {
             Some(connection) => connection,
             None => {
-                let connection = TcpStream::connect_timeout(&self.load.address, PATIENCE)?;
+                let connection = TcpStream::connect(self.load.address).await?;
                 connection.set_nodelay(true)?;
-                connection.set_read_timeout(Some(PATIENCE))?;
                 connection
             }
         };
-        connection.write_all(&self.request)?;
+        connection.write_all(&self.request).await?;
         self.answer.clear();
-        let mut chunk = [0; 1024];
         let length = loop {
-            let read = connection.read(&mut chunk)?;
+            let read = connection.read_buf(&mut self.answer).await?;
             if read == 0 || self.answer.len() > ANSWER_BYTES_MAX {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.answer.extend_from_slice(&chunk[..read]);
             if let Some(length) = whole_length(&self.answer)
                 && self.answer.len() >= length
             {
@@ -241,16 +300,11 @@ impl Caller {
 }
 
 /// A connection that rested may have been closed meanwhile, and a callback sent into it would be the sender's own
-/// loss. Not asked at saturation, where no connection rests.
+/// loss.
 fn is_open(connection: &TcpStream) -> bool {
-    let blocks = connection.set_nonblocking(true).and_then(|()| {
-        let nothing_yet = connection
-            .peek(&mut [0])
-            .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        connection.set_nonblocking(false)?;
-        Ok(nothing_yet)
-    });
-    blocks.unwrap_or(false)
+    connection
+        .try_read(&mut [0])
+        .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// The name of one of the denied.

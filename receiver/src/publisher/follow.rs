@@ -30,6 +30,11 @@ const AWAIT_ACKNOWLEDGED: Duration = Duration::from_millis(5);
 const AWAIT_CROWDED: Duration = Duration::from_millis(20);
 /// They do from so many a second on: 4 for each of 12 partitions in [`AWAIT_ACKNOWLEDGED`].
 const CROWDED_PER_SECOND: u32 = 10_000;
+/// So many records are handed over at a time, some half a millisecond's work: where one core does all, answers wait for
+/// what runs, and while a backlog is published there is always more to hand over.
+const BITE_RECORDS: u32 = 512;
+/// Between two bites. So at most some 300,000 records a second are handed over, which is more than a core can do.
+const BITE_PAUSE: Duration = Duration::from_millis(1);
 /// The same when nothing is in flight: the bound on noticing a stop.
 const AWAIT_IDLE: Duration = Duration::from_millis(100);
 /// Before a failed client is replaced: from the first to the most, doubled each time it fails again at once.
@@ -171,7 +176,12 @@ impl Follower {
 
     /// Hands over all that the journal has, as far as the bounds of the flight allow.
     fn hand_over(&mut self, client: &mut Client) -> Result<(), Failed> {
+        let mut bite = 0;
         while self.has_room() {
+            if bite >= BITE_RECORDS {
+                bite = 0;
+                std::thread::sleep(BITE_PAUSE);
+            }
             let end = self.journal.next_position();
             let block = match self.journal.read(self.next) {
                 Ok(block) => block,
@@ -188,7 +198,9 @@ impl Follower {
             };
             let bytes = block.entries().map(|(_, entry)| entry.len()).sum();
             self.flight.add(block.first(), block.end(), bytes);
-            self.handed += u32::try_from(block.end() - block.first()).unwrap_or(u32::MAX);
+            let records = u32::try_from(block.end() - block.first()).unwrap_or(u32::MAX);
+            self.handed = self.handed.saturating_add(records);
+            bite = bite.saturating_add(records);
             for (position, entry) in block.entries() {
                 self.hand_over_entry(client, position, entry)?;
             }
