@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use socket2::SockRef;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -13,9 +14,19 @@ use crate::failure::Failure;
 /// What a shell reports for a process that SIGINT ended.
 const ENDED_AT_ONCE: i32 = 130;
 
+/// Connections that the kernel holds until they are accepted, as far as `net.core.somaxconn` lets it; 4096 is its usual
+/// value. The standard library asks for 128, and who calls beyond that is not refused but not heard: the caller's kernel
+/// tries again after a second, half of what Chat waits for an answer.
+const UNACCEPTED_MAX: i32 = 4_096;
+
 /// Listens at `address`, which `key` of the configuration names.
 pub(crate) fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).map_err(|error| {
+    let listening = TcpListener::bind(address).and_then(|listener| {
+        // On a socket that listens already this only changes the number.
+        SockRef::from(&listener).listen(UNACCEPTED_MAX)?;
+        Ok(listener)
+    });
+    listening.map_err(|error| {
         Failure::Away(match error.kind() {
             io::ErrorKind::AddrInUse => {
                 format!("{key}: another process listens at {address}; stop it, or set {key} to another address")

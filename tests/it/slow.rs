@@ -1,7 +1,7 @@
 //! Callers that hold connections without calling: nobody else notices.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -64,6 +64,32 @@ fn a_thousand_idle_and_two_hundred_dribbling_connections_change_nothing_for_the_
     wait_until("they are gone", PATIENCE, || {
         receiver.metric("receiver_connections ") == 1.0
     });
+    receiver.stop();
+}
+
+#[test]
+fn a_thousand_that_call_at_once_wait_to_be_accepted_and_are_answered() {
+    let site = Site::at(Kafka::start());
+    let receiver = site.receiver().ready();
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("what the kernel holds at most");
+    let most: usize = most.trim().parse().expect("a number");
+    receiver.freeze();
+    let address = SocketAddr::from(site.listen());
+    let calling: Vec<TcpStream> = (0..most.min(1_000))
+        .map(|number| {
+            let mut stream = TcpStream::connect_timeout(&address, CHAT_WAITS / 2).expect("heard at once");
+            let request = topic(&format!("at once {number}")).request();
+            stream.write_all(&request).expect("written");
+            stream
+        })
+        .collect();
+    receiver.thaw();
+    for mut stream in calling {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut begin = [0; 15];
+        stream.read_exact(&mut begin).expect("an answer");
+        assert_eq!(String::from_utf8_lossy(&begin), "HTTP/1.1 200 OK");
+    }
     receiver.stop();
 }
 
