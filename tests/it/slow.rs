@@ -1,7 +1,7 @@
 //! Callers that hold connections without calling: nobody else notices.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -74,7 +74,7 @@ fn a_thousand_that_call_at_once_wait_to_be_accepted_and_are_answered() {
     let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("what the kernel holds at most");
     let most: usize = most.trim().parse().expect("a number");
     receiver.freeze();
-    let address = SocketAddr::from(site.listen());
+    let address = site.listen();
     let calling: Vec<TcpStream> = (0..most.min(1_000))
         .map(|number| {
             let mut stream = TcpStream::connect_timeout(&address, CHAT_WAITS / 2).expect("heard at once");
