@@ -1,6 +1,6 @@
 //! Sends callbacks over kept connections and judges every answer.
 //!
-//! One thread for all connections: with a thread for each, hundreds of them wait for one core and for each other, and
+//! All connections are made before the first callback is due. One thread for all of them: with a thread for each, hundreds of them wait for one core and for each other, and
 //! what is measured is that. At a fixed rate a callback's intended time follows from its number alone, so a slow
 //! answer delays nobody's clock: latency counts from the intended time. A caller gives up after 2 s, as Chat does, and
 //! comes back on a new connection.
@@ -85,10 +85,14 @@ pub(crate) struct Outcome {
 pub(crate) fn run(load: Load) -> io::Result<Vec<Outcome>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        let mut connected = Vec::with_capacity(load.connections);
+        for _ in 0..load.connections {
+            connected.push(Caller::connect(load).await);
+        }
         let schedule = Arc::new(Schedule::begin(load));
         let mut callers = JoinSet::new();
-        for _ in 0..load.connections {
-            callers.spawn(Caller::new(load).call_until_the_end(Arc::clone(&schedule)));
+        for caller in connected {
+            callers.spawn(caller.call_until_the_end(Arc::clone(&schedule)));
         }
         if let Pace::Fixed(rate) = load.pace {
             let ticking = Arc::clone(&schedule);
@@ -184,11 +188,13 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(load: Load) -> Self {
+    /// Whoever cannot be connected to yet is so when it is called.
+    async fn connect(load: Load) -> Self {
+        let connecting = timeout(PATIENCE, connect(load.address)).await;
         let (request, answer) = (Vec::with_capacity(1024), Vec::with_capacity(1024));
         Self {
             load,
-            connection: None,
+            connection: connecting.ok().and_then(Result::ok),
             request,
             answer,
             signed_for: 0,
@@ -275,11 +281,7 @@ impl Caller {
     async fn exchange(&mut self) -> io::Result<usize> {
         let mut connection = match self.connection.take().filter(is_open) {
             Some(connection) => connection,
-            None => {
-                let connection = TcpStream::connect(self.load.address).await?;
-                connection.set_nodelay(true)?;
-                connection
-            }
+            None => connect(self.load.address).await?,
         };
         connection.write_all(&self.request).await?;
         self.answer.clear();
@@ -297,6 +299,12 @@ impl Caller {
         self.connection = Some(connection).filter(|_| !is_last(&self.answer));
         Ok(length)
     }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let connection = TcpStream::connect(address).await?;
+    connection.set_nodelay(true)?;
+    Ok(connection)
 }
 
 /// A connection that rested may have been closed meanwhile, and a callback sent into it would be the sender's own
