@@ -1,6 +1,7 @@
 //! `portcullis simulate`: plays Chat against a receiver and checks every answer against the contract of its command.
 
 mod call;
+mod connection;
 mod contract;
 mod latency;
 mod odd;
@@ -50,7 +51,7 @@ pub(crate) struct Simulate {
     /// For how long, such as 30s
     #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = duration)]
     lasts: Duration,
-    // Each is a thread; at a millisecond an answer so many carry 500,000 callbacks a second.
+    // At a millisecond an answer so many carry 500,000 callbacks a second.
     /// At most so many callbacks at once, each on a connection that is kept; further ones wait, and their latency grows
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=512))]
     connections: u16,

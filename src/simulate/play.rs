@@ -1,30 +1,32 @@
-//! Sends callbacks at times that are fixed beforehand. A thread for each connection takes the next callback, waits for
-//! its time, sends it and checks the answer; while all are busy the callbacks wait, and their latency grows.
+//! Sends callbacks at times that are fixed beforehand. Each connection takes the next callback as it is due, sends it and
+//! checks the answer; while all are busy the callbacks wait, and their latency grows.
+//!
+//! Connections are tasks and not threads: hundreds of threads would wait for each other on a machine's few cores, and that
+//! would be measured as the receiver's latency.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle, sleep};
+use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
-use portcullis_schema::Timestamp;
-use ureq::tls::{RootCerts, TlsConfig};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::call::Call;
-use super::contract::{Answer, check};
+use super::connection::Connection;
+use super::contract::check;
 use super::scenario::{Scenario, Stage};
 use super::tally::{Tally, Told};
 use super::target::Target;
 
-/// Longer than Chat waits, to tell a late answer from none.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// A callback whose connection comes free later than that is not sent any more: Chat would have given it up, and the
 /// play must end.
 const UNSENT_AFTER: Duration = Duration::from_secs(5);
-/// Of an answer: a thousand times the usual one.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// How soon a stop is seen.
 const NAP: Duration = Duration::from_millis(50);
+/// Callbacks that are due closer together are sent together: there would be nothing but waking up.
+const PACE_MIN: Duration = Duration::from_micros(100);
 
 /// What is played.
 pub(super) struct Plan {
@@ -36,10 +38,10 @@ pub(super) struct Plan {
     pub(super) connections: usize,
 }
 
-/// The threads that play it.
+/// The play under way.
 pub(super) struct Play {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    playing: JoinHandle<()>,
 }
 
 struct Shared {
@@ -47,6 +49,9 @@ struct Shared {
     began: Instant,
     /// The number of the next callback.
     next: AtomicU64,
+    /// A permit for each callback that is due and not taken.
+    due: Semaphore,
+    clock: Notify,
     stopped: AtomicBool,
     tally: Mutex<Tally>,
 }
@@ -64,6 +69,15 @@ impl Plan {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
+    /// How many callbacks are due so long after the beginning.
+    fn due_within(&self, elapsed: Duration) -> u64 {
+        let begun = elapsed.as_nanos() * u128::from(self.stage.rate) / 1_000_000_000;
+        u64::try_from(begun)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
+            .min(self.total())
+    }
+
     fn call(&self, number: u64) -> (Scenario, Call) {
         let kinds = self.scenarios.len().max(1) as u64;
         let turn = usize::try_from(number % kinds).unwrap_or(0);
@@ -73,23 +87,21 @@ impl Plan {
 }
 
 impl Play {
+    /// Must be called within a runtime.
     pub(super) fn start(plan: Plan) -> io::Result<Self> {
-        let connections = plan.connections;
         let shared = Arc::new(Shared {
             plan,
             began: Instant::now(),
             next: AtomicU64::new(0),
+            due: Semaphore::new(0),
+            clock: Notify::new(),
             stopped: AtomicBool::new(false),
             tally: Mutex::default(),
         });
-        let thread = |number: usize| {
-            let shared = Arc::clone(&shared);
-            Builder::new()
-                .name(format!("connection-{number}"))
-                .spawn(move || shared.play())
-        };
-        let threads = (0..connections).map(thread).collect::<io::Result<_>>()?;
-        Ok(Self { shared, threads })
+        let ticking = Arc::clone(&shared);
+        Builder::new().name("clock".to_owned()).spawn(move || ticking.tick())?;
+        let playing = tokio::spawn(Arc::clone(&shared).play());
+        Ok(Self { shared, playing })
     }
 
     pub(super) fn plan(&self) -> &Plan {
@@ -102,7 +114,7 @@ impl Play {
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+        self.playing.is_finished()
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -116,21 +128,32 @@ impl Play {
 }
 
 impl Shared {
-    fn play(&self) {
-        let (agent, total) = (agent(self.plan.target.roots()), self.plan.total());
-        loop {
+    async fn play(self: Arc<Self>) {
+        let mut connections = JoinSet::new();
+        for _ in 0..self.plan.connections {
+            connections.spawn(Arc::clone(&self).call());
+        }
+        self.keep_time().await;
+        connections.join_all().await;
+    }
+
+    async fn call(self: Arc<Self>) {
+        let mut connection = Connection::new();
+        // The semaphore is never closed.
+        while let Ok(permit) = self.due.acquire().await {
+            permit.forget();
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            if number >= total {
+            if number >= self.plan.total() || self.is_stopped() {
                 return;
             }
             let (scenario, call) = self.plan.call(number);
             let due = self.began + self.plan.at(number);
-            if !self.wait_until(due) {
-                return;
-            }
             let told = match due.elapsed() > UNSENT_AFTER {
                 true => Told::Unsent,
-                false => post(&agent, &self.plan.target, &call),
+                false => match connection.post(&self.plan.target, &call).await {
+                    Ok(answer) => Told::Answered(check(&call.asked, &answer)),
+                    Err(error) => Told::NoAnswer(error.to_string()),
+                },
             };
             let took = due.elapsed();
             let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,55 +161,33 @@ impl Shared {
         }
     }
 
-    /// False when the play is stopped first.
-    fn wait_until(&self, moment: Instant) -> bool {
-        loop {
-            if self.stopped.load(Ordering::Relaxed) {
-                return false;
-            }
-            let left = moment.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return true;
-            }
-            sleep(left.min(NAP));
+    /// Lets callbacks become due until the end, and then every connection once more, to see the end.
+    async fn keep_time(&self) {
+        let (mut issued, total) = (0, self.plan.total());
+        while issued < total && !self.is_stopped() {
+            self.clock.notified().await;
+            let due = self.plan.due_within(self.began.elapsed());
+            let permits = usize::try_from(due.saturating_sub(issued)).unwrap_or(Semaphore::MAX_PERMITS);
+            self.due.add_permits(permits);
+            issued = due;
         }
+        self.due.add_permits(self.plan.connections);
     }
-}
 
-/// One connection, which is kept. Each step has its own limit: with one for the whole, a thread would be started for each
-/// callback to look the address up.
-fn agent(roots: RootCerts) -> ureq::Agent {
-    let config = ureq::Agent::config_builder()
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
-        .timeout_connect(Some(ANSWER_MAX))
-        .timeout_send_request(Some(ANSWER_MAX))
-        .timeout_send_body(Some(ANSWER_MAX))
-        .timeout_recv_response(Some(ANSWER_MAX))
-        .timeout_recv_body(Some(ANSWER_MAX))
-        .max_idle_connections(1)
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None);
-    config.build().new_agent()
-}
+    /// Tells when callbacks are due: a timer of the runtime knows whole milliseconds, a sleeping thread wakes within
+    /// 0.1 ms. Blocks until the end.
+    fn tick(&self) {
+        let (mut due, total) = (0, self.plan.total());
+        while due < total && !self.is_stopped() {
+            let pause = self.plan.at(due).saturating_sub(self.began.elapsed());
+            sleep(pause.clamp(PACE_MIN, NAP));
+            due = self.plan.due_within(self.began.elapsed());
+            self.clock.notify_one();
+        }
+        self.clock.notify_one();
+    }
 
-fn post(agent: &ureq::Agent, target: &Target, call: &Call) -> Told {
-    let exchange = || -> Result<Answer, ureq::Error> {
-        let url = target.of(call, Timestamp::now());
-        let mut answer = agent
-            .post(url)
-            .content_type("application/json")
-            .send(call.body.as_slice())?;
-        let content_type = answer.headers().get("content-type");
-        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
-        Ok(Answer {
-            status: answer.status().as_u16(),
-            content_type: content_type.to_owned(),
-            body: answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?,
-        })
-    };
-    match exchange() {
-        Ok(answer) => Told::Answered(check(&call.asked, &answer)),
-        Err(error) => Told::NoAnswer(error.to_string()),
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 }

@@ -9,7 +9,10 @@ use std::time::Duration;
 use axum::http::Uri;
 use portcullis_receiver::{Config, Tokens};
 use portcullis_schema::{AppId, Timestamp};
-use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::call::{Call, Forgery};
 use crate::failure::Failure;
@@ -23,12 +26,14 @@ const OLD_SECONDS: i64 = 3_600;
 #[derive(Clone)]
 pub(super) struct Target {
     url: String,
+    /// With the port.
     host: String,
+    path: String,
     app: AppId,
     /// None that is configured.
     stranger: AppId,
     tokens: Tokens,
-    roots: RootCerts,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
 /// An address as an argument: `http://HOST:PORT/PATH`, or the same with `https`.
@@ -70,29 +75,29 @@ impl Target {
             let told = format!("--app is none of the configuration's apps: {}", known());
             return Err(Failure::Usage(told));
         };
-        let (url, host) = match url {
+        let (https, host, path) = match url {
             Some(url) => {
-                let (scheme, port) = match url.scheme_str() {
-                    Some("https") => ("https", 443),
-                    _ => ("http", 80),
-                };
+                let https = url.scheme_str() == Some("https");
+                let port = url.port_u16().unwrap_or(if https { 443 } else { 80 });
                 let host = url.host().unwrap_or_default();
-                let host = format!("{host}:{}", url.port_u16().unwrap_or(port));
-                (format!("{scheme}://{host}{}", url.path()), host)
+                (https, format!("{host}:{port}"), url.path().to_owned())
             }
-            None => {
-                let scheme = if config.tls.is_some() { "https" } else { "http" };
-                (format!("{scheme}://{}/", config.listen), config.listen.to_string())
-            }
+            None => (config.tls.is_some(), config.listen.to_string(), "/".to_owned()),
+        };
+        let scheme = if https { "https" } else { "http" };
+        let tls = match https {
+            true => Some((connector(ca)?, server_name(&host)?)),
+            false => None,
         };
         let stranger = (1..).map(AppId).find(|id| !config.apps.contains_key(id));
         Ok(Self {
-            url,
+            url: format!("{scheme}://{host}{path}"),
             host,
+            path,
             app: *app,
             stranger: stranger.unwrap_or(AppId(0)),
             tokens: tokens.clone(),
-            roots: ca.map_or(Ok(RootCerts::WebPki), authorities)?,
+            tls,
         })
     }
 
@@ -101,9 +106,14 @@ impl Target {
         &self.url
     }
 
-    /// Whose certificates are believed.
-    pub(super) fn roots(&self) -> RootCerts {
-        self.roots.clone()
+    /// With the port.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whose certificates are believed, and whom they must name.
+    pub(super) fn tls(&self) -> Option<&(TlsConnector, ServerName<'static>)> {
+        self.tls.as_ref()
     }
 
     /// Whether the app has tokens.
@@ -131,7 +141,7 @@ impl Target {
         })
     }
 
-    /// The whole address of a callback that is sent at `now`.
+    /// Path and query of a callback that is sent at `now`.
     pub(super) fn of(&self, call: &Call, now: Timestamp) -> String {
         let app = match call.forgery {
             Some(Forgery::UnknownApp) => self.stranger,
@@ -139,7 +149,7 @@ impl Target {
         };
         let mut url = format!(
             "{}?SdkAppid={app}&CallbackCommand={}&contenttype=json&ClientIP={}&OptPlatform=iOS",
-            self.url, call.asked.command, call.client_ip
+            self.path, call.asked.command, call.client_ip
         );
         if call.forgery == Some(Forgery::Repeated) {
             url.push_str(&format!("&SdkAppid={app}"));
@@ -161,23 +171,40 @@ impl Target {
     }
 }
 
+fn connector(ca: Option<&Path>) -> Result<TlsConnector, Failure> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(file) => believe(&mut roots, file)?,
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    }
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
 /// The certificates in a PEM file.
-fn authorities(file: &Path) -> Result<RootCerts, Failure> {
+fn believe(roots: &mut RootCertStore, file: &Path) -> Result<(), Failure> {
     let wrong = |what: String| Failure::Usage(format!("--ca {}: {what}", file.display()));
     let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    let items: Result<Vec<PemItem<'_>>, _> = parse_pem(&pem).collect();
-    let items = items.map_err(|error| wrong(format!("not PEM: {error}")))?;
-    let certificates: Vec<Certificate<'_>> = items
-        .into_iter()
-        .filter_map(|item| match item {
-            PemItem::Certificate(certificate) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    match certificates.is_empty() {
-        true => Err(wrong("no certificate in it".to_owned())),
-        false => Ok(RootCerts::Specific(Arc::new(certificates))),
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| wrong(format!("not PEM: {error}")))?;
+        roots
+            .add(certificate)
+            .map_err(|error| wrong(format!("not the certificate of an authority: {error}")))?;
     }
+    match roots.is_empty() {
+        true => Err(wrong("no certificate in it".to_owned())),
+        false => Ok(()),
+    }
+}
+
+/// Without the port and an IPv6 address's brackets.
+fn server_name(host: &str) -> Result<ServerName<'static>, Failure> {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| Failure::Usage(format!("--url: no certificate can name {name:?}")))
 }
 
 #[cfg(test)]
