@@ -101,7 +101,7 @@ impl Simulate {
 /// Plays to the end, and tells whether a signal ended it early.
 async fn watch(plan: Plan) -> Result<(Play, bool), Failure> {
     let signals = Signals::listen()?;
-    let play = Play::start(plan)?;
+    let play = Play::start(plan).await?;
     let interrupted = tokio::select! {
         () = signals.stop_requested() => true,
         () = end_of(&play) => false,

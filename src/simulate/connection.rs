@@ -20,7 +20,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Of an answer: a thousand times the usual one.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// A connection to the receiver, which is made when it is needed and kept.
+/// A connection to the receiver, which is kept, and made anew when it is needed and was closed.
 pub(super) struct Connection {
     sender: Option<SendRequest<Full<Bytes>>>,
 }
@@ -43,8 +43,12 @@ pub(super) enum Unanswered {
 }
 
 impl Connection {
-    pub(super) fn new() -> Self {
-        Self { sender: None }
+    /// Tries to; what fails is tried again, and told, when something is to be sent.
+    pub(super) async fn open(target: &Target) -> Self {
+        let connecting = timeout(ANSWER_MAX, connect(target)).await;
+        Self {
+            sender: connecting.ok().and_then(Result::ok),
+        }
     }
 
     pub(super) async fn post(&mut self, target: &Target, call: &Call) -> Result<Answer, Unanswered> {

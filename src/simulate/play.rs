@@ -87,8 +87,15 @@ impl Plan {
 }
 
 impl Play {
-    /// Must be called within a runtime.
-    pub(super) fn start(plan: Plan) -> io::Result<Self> {
+    /// Begins when all connections are made, as Chat's are there before a callback is: a machine that is called a hundred
+    /// times at once for the first time answers later than ever after.
+    pub(super) async fn start(plan: Plan) -> io::Result<Self> {
+        let mut opening = JoinSet::new();
+        for _ in 0..plan.connections {
+            let target = plan.target.clone();
+            opening.spawn(async move { Connection::open(&target).await });
+        }
+        let connections = opening.join_all().await;
         let shared = Arc::new(Shared {
             plan,
             began: Instant::now(),
@@ -100,7 +107,7 @@ impl Play {
         });
         let ticking = Arc::clone(&shared);
         Builder::new().name("clock".to_owned()).spawn(move || ticking.tick())?;
-        let playing = tokio::spawn(Arc::clone(&shared).play());
+        let playing = tokio::spawn(Arc::clone(&shared).play(connections));
         Ok(Self { shared, playing })
     }
 
@@ -128,17 +135,16 @@ impl Play {
 }
 
 impl Shared {
-    async fn play(self: Arc<Self>) {
-        let mut connections = JoinSet::new();
-        for _ in 0..self.plan.connections {
-            connections.spawn(Arc::clone(&self).call());
+    async fn play(self: Arc<Self>, connections: Vec<Connection>) {
+        let mut calling = JoinSet::new();
+        for connection in connections {
+            calling.spawn(Arc::clone(&self).call(connection));
         }
         self.keep_time().await;
-        connections.join_all().await;
+        calling.join_all().await;
     }
 
-    async fn call(self: Arc<Self>) {
-        let mut connection = Connection::new();
+    async fn call(self: Arc<Self>, mut connection: Connection) {
         // The semaphore is never closed.
         while let Ok(permit) = self.due.acquire().await {
             permit.forget();
