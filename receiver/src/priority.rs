@@ -8,9 +8,11 @@
 
 use tracing::debug;
 
-/// Kafka's client, and who feeds it: a third of a share, so that a backlog shrinks also while all cores answer.
+/// Kafka's client, and who feeds it: a tenth of a share each. Enough to keep up with one core that does nothing but answer,
+/// measured: 2,000 of 700,000 records wait at the end. At 5, a third, a backlog is published in half the time, and answers
+/// over 5 ms meanwhile are ten times as many; at 19 a saturated core publishes next to nothing.
 pub(crate) const PUBLISHING: i32 = 10;
-/// The thread that makes the journal's segments ready: a tenth. It has the seconds in which one is filled.
+/// The thread that makes the journal's segments ready: a thirtieth. It has the seconds in which one is filled.
 pub(crate) const STORING: i32 = 15;
 
 /// For the calling thread, and those it will start. A value may be raised by anyone.

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -81,32 +82,54 @@ pub(crate) struct Outcome {
     pub(crate) end: End,
 }
 
+/// Callers that are connected, and have not called yet.
+pub(crate) struct Connected {
+    load: Load,
+    runtime: Runtime,
+    callers: Vec<Caller>,
+}
+
 /// Runs the load to its end; outcomes in no order.
 pub(crate) fn run(load: Load) -> io::Result<Vec<Outcome>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut connected = Vec::with_capacity(load.connections);
-        for _ in 0..load.connections {
-            connected.push(Caller::connect(load).await);
-        }
-        let schedule = Arc::new(Schedule::begin(load));
-        let mut callers = JoinSet::new();
-        for caller in connected {
-            callers.spawn(caller.call_until_the_end(Arc::clone(&schedule)));
-        }
-        if let Pace::Fixed(rate) = load.pace {
-            let ticking = Arc::clone(&schedule);
-            std::thread::Builder::new()
-                .name("clock".to_owned())
-                .spawn(move || ticking.tick(rate))?;
-            schedule.keep(rate).await;
-        }
-        let mut outcomes = Vec::new();
-        while let Some(ended) = callers.join_next().await {
-            outcomes.extend(ended.map_err(io::Error::other)?);
-        }
-        Ok(outcomes)
-    })
+    Connected::make(load)?.run()
+}
+
+impl Connected {
+    /// May take seconds, where a contestant accepts slowly.
+    pub(crate) fn make(load: Load) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut callers = Vec::with_capacity(load.connections);
+        runtime.block_on(async {
+            for _ in 0..load.connections {
+                callers.push(Caller::connect(load).await);
+            }
+        });
+        Ok(Self { load, runtime, callers })
+    }
+
+    /// See [`run`]; the first callback is due now.
+    pub(crate) fn run(self) -> io::Result<Vec<Outcome>> {
+        let (load, connected) = (self.load, self.callers);
+        self.runtime.block_on(async {
+            let schedule = Arc::new(Schedule::begin(load));
+            let mut callers = JoinSet::new();
+            for caller in connected {
+                callers.spawn(caller.call_until_the_end(Arc::clone(&schedule)));
+            }
+            if let Pace::Fixed(rate) = load.pace {
+                let ticking = Arc::clone(&schedule);
+                std::thread::Builder::new()
+                    .name("clock".to_owned())
+                    .spawn(move || ticking.tick(rate))?;
+                schedule.keep(rate).await;
+            }
+            let mut outcomes = Vec::new();
+            while let Some(ended) = callers.join_next().await {
+                outcomes.extend(ended.map_err(io::Error::other)?);
+            }
+            Ok(outcomes)
+        })
+    }
 }
 
 /// When callbacks are due.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::Table;
 use crate::contestant::{Contestant, Running, Surroundings};
-use crate::load::{self, DENIED, End, Load, Outcome, Pace, denied_operator};
+use crate::load::{self, Connected, DENIED, End, Load, Outcome, Pace, denied_operator};
 use crate::topic;
 
 /// Enough to keep one core busy whatever a contestant waits for.
@@ -26,7 +26,7 @@ const FROZEN_AT_HALF: Duration = Duration::from_secs(60);
 /// Of the floor meanwhile, callbacks a second: some half of what ours can do on a core.
 const FLOOR_RATE: f64 = 20_000.0;
 /// The load goes on for so long afterwards: as long as catching up takes, or it has failed.
-const CATCHING_UP: Duration = Duration::from_secs(30);
+const CATCHING_UP: Duration = Duration::from_secs(60);
 /// For those that go on answering, so many callers wait for a stall of 60 ms at 8,000 a second; what is later than that
 /// is late all the same, from its intended time.
 const MANY: usize = 512;
@@ -79,6 +79,8 @@ pub(crate) struct Row {
     pub(crate) backlog: u64,
     /// See `backlog`.
     pub(crate) published_in_s: f64,
+    /// Records a second that were published until then, or until the load ended; half only.
+    pub(crate) published_per_second: f64,
     pub(crate) memory_peak_mib: f64,
 }
 
@@ -176,6 +178,7 @@ impl Bench {
             own_us: [0.0; 2],
             backlog: 0,
             published_in_s: 0.0,
+            published_per_second: 0.0,
             memory_peak_mib: 0.0,
         };
         let outcomes = match table {
@@ -281,8 +284,9 @@ impl Bench {
             judged: contestant.records(),
             ..self.load(running, Pace::Fixed(rate), AROUND + FROZEN_AT_HALF + CATCHING_UP, MANY)
         };
+        let connected = Connected::make(load)?;
         let halved = thread::scope(|scope| {
-            let loading = scope.spawn(move || load::run(load));
+            let loading = scope.spawn(move || connected.run());
             thread::sleep(AROUND);
             let before = own_clock()?;
             kill_process(self.broker, Signal::STOP)?;
@@ -294,10 +298,9 @@ impl Bench {
             while !loading.is_finished() && backlog()? > left {
                 thread::sleep(LOOK_EVERY);
             }
-            row.published_in_s = match backlog()? > left {
-                true => f64::INFINITY,
-                false => continued.elapsed().as_secs_f64(),
-            };
+            let (waits, took) = (backlog()?, continued.elapsed().as_secs_f64());
+            row.published_in_s = if waits > left { f64::INFINITY } else { took };
+            row.published_per_second = row.backlog.saturating_sub(waits) as f64 / took + row.per_second / 2.0;
             let halved = loading.join().map_err(|_| "the load panicked")??;
             row.own_us = [slowest(&before, &still), slowest(&still, &own_clock()?)];
             Ok::<_, Box<dyn Error>>(halved)
@@ -316,8 +319,9 @@ impl Bench {
 
     fn frozen(&self, running: &Running) -> Result<Vec<Outcome>, Box<dyn Error>> {
         let load = self.load(running, Pace::Fixed(FROZEN_RATE), AROUND + FROZEN + AROUND, PATIENT);
+        let connected = Connected::make(load)?;
         thread::scope(|scope| {
-            let loading = scope.spawn(move || load::run(load));
+            let loading = scope.spawn(move || connected.run());
             thread::sleep(AROUND);
             kill_process(self.broker, Signal::STOP)?;
             thread::sleep(FROZEN);
@@ -328,8 +332,9 @@ impl Bench {
 
     fn killed(&self, running: &mut Running) -> Result<Vec<Outcome>, Box<dyn Error>> {
         let load = self.load(running, Pace::Fixed(KILLED_RATE), AROUND, PATIENT);
+        let connected = Connected::make(load)?;
         thread::scope(|scope| {
-            let loading = scope.spawn(move || load::run(load));
+            let loading = scope.spawn(move || connected.run());
             thread::sleep(AROUND / 2);
             running.kill_and_restart()?;
             Ok(loading.join().map_err(|_| "the load panicked")??)

@@ -15,7 +15,7 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
             "| contestant | CPU us a callback | × bare | max/s | core busy, % | p50 us | p99 us | p99.9 us | peak MiB | unanswered | wrong | lost | doubled |"
         }
         Table::Half => {
-            "| half of its highest rate, broker still for 60 s of 95 | callbacks/s | p50 us | p99 us | p99.9 us | p99.9 us while still | p99.9 us from then on | the same two by its own clock, at most | worst us | backlog | in Kafka after s | published/s, × highest rate | peak MiB | unanswered | wrong | lost | doubled |"
+            "| half of its highest rate, broker still for 60 s of 125 | callbacks/s | p50 us | p99 us | p99.9 us | p99.9 us while still | p99.9 us from then on | the same two by its own clock, at most | worst us | backlog | in Kafka after s | published/s, × highest rate | peak MiB | unanswered | wrong | lost | doubled |"
         }
         Table::Frozen => {
             "| broker still for 10 s of 20 | in 300 ms, % | unanswered | wrong | answered and lost | doubled |"
@@ -53,10 +53,7 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
                 ]
             }
             Table::Half => {
-                let published = |row: &Row| {
-                    // What came meanwhile, at half of the highest rate, was published too.
-                    row.backlog as f64 / row.published_in_s / row.per_second + 0.5
-                };
+                let published = |row: &Row| row.published_per_second / row.per_second;
                 let of_ours = |cell: String| {
                     if contestant.is_ours() { cell } else { String::new() }
                 };
