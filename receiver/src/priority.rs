@@ -9,8 +9,8 @@
 use tracing::debug;
 
 /// Kafka's client, and who feeds it: a tenth of a share each. Enough to keep up with one core that does nothing but answer,
-/// measured: 2,000 of 700,000 records wait at the end. At 5, a third, a backlog is published in half the time, and answers
-/// over 5 ms meanwhile are ten times as many; at 19 a saturated core publishes next to nothing.
+/// measured: 2,000 of 700,000 records wait at the end. At 5, a third, several times as many answers take over 5 ms while a
+/// backlog is published; at 19 a saturated core publishes next to nothing.
 pub(crate) const PUBLISHING: i32 = 10;
 /// The thread that makes the journal's segments ready: a thirtieth. It has the seconds in which one is filled.
 pub(crate) const STORING: i32 = 15;

@@ -30,13 +30,13 @@ const AWAIT_ACKNOWLEDGED: Duration = Duration::from_millis(5);
 const AWAIT_CROWDED: Duration = Duration::from_millis(20);
 /// They do from so many a second on: 4 for each of 12 partitions in [`AWAIT_ACKNOWLEDGED`].
 const CROWDED_PER_SECOND: u32 = 10_000;
+/// The same when nothing is in flight: the bound on noticing a stop.
+const AWAIT_IDLE: Duration = Duration::from_millis(100);
 /// So many records are handed over at a time, some half a millisecond's work: where one core does all, answers wait for
 /// what runs, and while a backlog is published there is always more to hand over.
 const BITE_RECORDS: u32 = 512;
 /// Between two bites. So at most some 300,000 records a second are handed over, which is more than a core can do.
 const BITE_PAUSE: Duration = Duration::from_millis(1);
-/// The same when nothing is in flight: the bound on noticing a stop.
-const AWAIT_IDLE: Duration = Duration::from_millis(100);
 /// Before a failed client is replaced: from the first to the most, doubled each time it fails again at once.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
