@@ -158,7 +158,7 @@ impl Follower {
         let mut fatal_checked = Instant::now();
         loop {
             self.hand_over(&mut client)?;
-            client.poll(Duration::ZERO);
+            client.poll();
             self.settle(&mut client)?;
             self.metrics.backlog(self.journal.backlog_records());
             if self.stop.is_due(self.is_done()) {
@@ -170,7 +170,7 @@ impl Follower {
                     return Err(Failed::Fatal(code, text));
                 }
             }
-            self.wait(&client);
+            self.wait();
         }
     }
 
@@ -335,11 +335,11 @@ impl Follower {
     }
 
     /// Until there is something to hand over, or reports may have come.
-    fn wait(&mut self, client: &Client) {
+    fn wait(&mut self) {
         let crowded = self.is_crowded();
         (self.handed, self.waited) = (0, Instant::now());
         if !self.has_room() || self.journal_away {
-            client.poll(AWAIT_ACKNOWLEDGED);
+            std::thread::sleep(AWAIT_ACKNOWLEDGED);
             return;
         }
         if self.flight.is_empty() {
