@@ -35,6 +35,9 @@ const LISTEN_FOR: Duration = Duration::from_millis(2_500 * HEARTBEAT_EVERY.as_se
 const ASK_FOR: Duration = Duration::from_secs(5);
 /// How long the broker may take to answer one question.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// This receiver's own heartbeats come back here. Without any entry for so long, Kafka is away or the client has lost it
+/// and never says so (`publisher.rs`): only a new one tells.
+const SILENCE_MAX: Duration = Duration::from_secs(6 * HEARTBEAT_EVERY.as_secs());
 /// Between two tries while Kafka is away.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The bound on noticing a stop.
@@ -99,7 +102,7 @@ impl Listener {
         let mut said = false;
         while !self.stopping() {
             let Err(error) = self.listen() else {
-                return;
+                continue;
             };
             if !std::mem::replace(&mut said, true) {
                 let topic = &self.kafka.topics.ledger;
@@ -112,15 +115,17 @@ impl Listener {
         }
     }
 
-    /// Until the stop; an error is for trying again.
+    /// Until the stop, or for as long as anything is heard; an error is for trying again.
     fn listen(&mut self) -> Result<(), KafkaError> {
         let consumer = consumer::new(&self.kafka)?;
         let end = self.assign(&consumer)?;
         let mut next = 0;
         let mut listened_since = None;
-        while !self.stopping() {
+        let mut heard = Instant::now();
+        while !self.stopping() && heard.elapsed() < SILENCE_MAX {
             match consumer.poll(POLL_WAIT) {
                 Some(Ok(message)) => {
+                    heard = Instant::now();
                     next = message.offset() + 1;
                     if let Some(entry) = message.payload().and_then(|json| LedgerEntry::decode(json).ok()) {
                         self.hear(&entry, message.offset() < end);

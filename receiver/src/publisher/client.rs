@@ -126,6 +126,16 @@ impl Client {
         self.together.context().heard()
     }
 
+    /// Lets go of a client that may not end: closing it waits for what it has under way.
+    pub(super) fn close_aside(self) {
+        let closing = std::thread::Builder::new()
+            .name("publisher-close".to_owned())
+            .spawn(move || drop(self));
+        if let Err(error) = closing {
+            tracing::error!(%error, "publisher's client was closed in place");
+        }
+    }
+
     /// Why it works no more; no report may say so when nothing is in flight.
     pub(super) fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         let alone = self.alone.as_ref().map(Producer::client);

@@ -12,6 +12,8 @@ pub(super) enum Failed {
     Refused { topic: String, source: KafkaError },
     #[error("a record that Kafka refuses cannot be read again at present")]
     Away,
+    #[error("Kafka acknowledges nothing of this client though it answers others")]
+    Lost,
 }
 
 impl Failed {
@@ -22,7 +24,7 @@ impl Failed {
             Self::Refused { topic, source } => (topic, source),
             Self::Client(source) => return format!("{self}, check [kafka] properties: {source}"),
             Self::Fatal(code, text) => return advice(*code, bootstrap).unwrap_or_else(|| format!("{self} ({text})")),
-            Self::Away => return self.to_string(),
+            Self::Away | Self::Lost => return self.to_string(),
         };
         match error.rdkafka_error_code() {
             Some(Code::TopicAuthorizationFailed) => format!(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_schema::kafka::Kafka;
+use portcullis_schema::{Reached, Standstill};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseRecord;
 use tracing::{error, info};
@@ -15,6 +16,7 @@ use super::health::Health;
 use super::message::{self, RecordHeaders};
 use super::proofs::Proofs;
 use super::tail::{Stopped, Tail};
+use super::witness::Witness;
 use super::{PublisherMetrics, Stop};
 use crate::entry::{Entry, Kind};
 use crate::journal::{Block, Journal, Position};
@@ -42,8 +44,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// After this time a client counts as good, and the next failure as a first one.
 const GOOD_AFTER: Duration = Duration::from_secs(60);
-/// How often a client is asked whether it failed for good, which no report may say when nothing is in flight.
-const FATAL_CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether a client failed for good, or has lost Kafka, which no report may say.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The state of the thread.
 pub(super) struct Follower {
@@ -66,6 +68,11 @@ pub(super) struct Follower {
     /// The journal cannot be read at present.
     journal_away: bool,
     health: Health,
+    /// What Kafka has acknowledged, whichever client's.
+    acknowledged: i64,
+    standstill: Standstill<()>,
+    /// Asked while acknowledgements are awaited for long.
+    witness: Option<Witness>,
     /// Entries handed over since `waited`.
     handed: u32,
     /// When the thread last slept.
@@ -91,6 +98,9 @@ impl Follower {
             tail: Tail::new(kafka.clone()),
             journal_away: false,
             health: Health::new(kafka.clone()),
+            acknowledged: 0,
+            standstill: Standstill::default(),
+            witness: None,
             handed: 0,
             waited: Instant::now(),
             kafka,
@@ -155,7 +165,7 @@ impl Follower {
     /// With one client until it fails or all is done and the stop is asked for.
     fn follow(&mut self) -> Result<(), Failed> {
         let mut client = Client::new(&self.kafka).map_err(Failed::Client)?;
-        let mut fatal_checked = Instant::now();
+        let mut looked = Instant::now();
         loop {
             self.hand_over(&mut client)?;
             client.poll();
@@ -164,14 +174,35 @@ impl Follower {
             if self.stop.is_due(self.is_done()) {
                 return Ok(());
             }
-            if fatal_checked.elapsed() >= FATAL_CHECK_EVERY {
-                fatal_checked = Instant::now();
+            if looked.elapsed() >= LOOK_EVERY {
+                looked = Instant::now();
                 if let Some((code, text)) = client.fatal_error() {
                     return Err(Failed::Fatal(code, text));
+                }
+                if self.has_lost_kafka() {
+                    client.close_aside();
+                    return Err(Failed::Lost);
                 }
             }
             self.wait();
         }
+    }
+
+    /// Whether Kafka answers others for a while, and acknowledges nothing of this client.
+    fn has_lost_kafka(&mut self) -> bool {
+        if self.flight.records() == 0 || !self.health.is_stalled() {
+            self.witness = None;
+            return false;
+        }
+        let witness = self.witness.get_or_insert_with(|| Witness::start(self.kafka.clone()));
+        let awaited = i64::try_from(self.flight.records()).unwrap_or(i64::MAX);
+        let reached = Reached {
+            partition: (),
+            next: self.acknowledged,
+            end: self.acknowledged.saturating_add(awaited),
+        };
+        let known = witness.is_answered().then_some(reached);
+        self.standstill.look(Instant::now(), known).is_some()
     }
 
     /// Hands over all that the journal has, as far as the bounds of the flight allow.
@@ -254,6 +285,7 @@ impl Follower {
         let mut too_large = Vec::new();
         for (tag, report) in client.take_reports() {
             acknowledged |= report.is_ok();
+            self.acknowledged += i64::from(report.is_ok());
             match (tag, report) {
                 (Tag::Ledger(position), report) => self.settle_proof(position, report),
                 (Tag::Record(position), Ok(())) => {

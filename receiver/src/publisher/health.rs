@@ -62,7 +62,7 @@ impl Health {
 
     /// Acknowledgements are awaited. `heard` is what the client last said of its connections.
     pub(super) fn waits(&mut self, backlog: u64, lasting: Lasting, heard: Option<String>) {
-        if self.trouble.is_none() && self.well.elapsed() > STALLED_AFTER {
+        if self.trouble.is_none() && self.is_stalled() {
             self.trouble = Some(Trouble::Stalled);
             let bootstrap = &self.kafka.bootstrap;
             let message = "Kafka acknowledges nothing, records wait in the journal";
@@ -70,9 +70,18 @@ impl Health {
         }
     }
 
+    /// Whether acknowledgements are awaited for long.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.well.elapsed() > STALLED_AFTER
+    }
+
     /// A client is given up.
     pub(super) fn failed(&mut self, failed: &Failed, backlog: u64) {
         let reason = failed.told(&self.kafka);
+        if matches!(failed, Failed::Lost) {
+            warn!(reason, backlog, "publishing goes on with a new client");
+            return;
+        }
         let trouble = Some(Trouble::Failed(reason.clone()));
         if self.trouble == trouble {
             debug!(reason, backlog, "publishing failed again");

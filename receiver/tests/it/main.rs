@@ -1,5 +1,6 @@
 //! The receiver's parts, each over its public interface.
 
+mod front;
 mod journal;
 mod journal_crash;
 mod journal_damage;

@@ -15,6 +15,7 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
+use crate::front::Front;
 use crate::scratch::{DEADLINE, Scratch, append_all, eventually};
 
 /// librdkafka's own cluster in this process, with one partition a topic so that the order can be seen.
@@ -470,6 +471,28 @@ fn cut_in_half(log: &std::path::Path) {
     let bytes = std::fs::read(log).expect("read");
     let written = bytes.iter().rposition(|byte| *byte != 0).expect("written");
     std::fs::write(log, &bytes[..written / 2]).expect("written");
+}
+
+/// As one that has lost all brokers and looks for none: `publisher.rs` tells how that happens.
+#[test]
+fn a_client_that_gets_no_acknowledgement_though_kafka_answers_others_is_replaced() {
+    let (cluster, scratch) = (Cluster::new(), Scratch::new());
+    let front = Front::before(&cluster.0.bootstrap_servers());
+    let kafka = Kafka {
+        bootstrap: front.bootstrap(),
+        ..cluster.kafka()
+    };
+    let journal = scratch.open();
+    let publishing = publish(&kafka, &journal);
+    append(&journal, 0..1);
+    eventually("the client is well", || journal.backlog_records() == 0);
+
+    front.ignore_those_who_are_there();
+    append(&journal, 1..10);
+
+    let messages = cluster.read_until("callbacks", |messages| messages.len() >= 10);
+    assert_eq!(distinct_ids(&messages), ids(0..10));
+    assert_eq!(publishing.drain(&journal), 0);
 }
 
 #[test]

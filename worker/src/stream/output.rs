@@ -73,7 +73,7 @@ impl Output {
                 .iter()
                 .filter(|(place, error)| can_succeed(&letters[*place], error));
             open = again.map(|(place, _)| *place).collect();
-            self.renew_where_fatal();
+            self.renew_where_lost(failures.iter().map(|(_, error)| error));
             stop.wait(pause);
             pause = (pause * 2).min(PAUSE.1);
         }
@@ -120,12 +120,16 @@ impl Output {
         self.producer.send(record).map_err(|(error, _)| error)
     }
 
-    /// An idempotent producer that lost its place is lost for good; a new one begins anew.
-    fn renew_where_fatal(&mut self) {
-        let Some((code, reason)) = self.producer.client().fatal_error() else {
+    /// An idempotent producer that lost its place is lost for good. So may be one whose letters time out, and nothing
+    /// tells: librdkafka can forget every broker and look for none (issue 5301). A new one begins anew.
+    fn renew_where_lost<'error>(&mut self, mut errors: impl Iterator<Item = &'error KafkaError>) {
+        if let Some((code, reason)) = self.producer.client().fatal_error() {
+            warn!(%code, reason, "producer is lost, making a new one");
+        } else if errors.any(|error| error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut)) {
+            debug!("nothing is acknowledged, making a new producer");
+        } else {
             return;
-        };
-        warn!(%code, reason, "producer is lost, making a new one");
+        }
         match connect(&self.config) {
             Ok((producer, reports)) => (self.producer, self.reports) = (producer, reports),
             Err(error) => error!(%error, "no new producer"),

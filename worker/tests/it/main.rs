@@ -4,6 +4,8 @@ mod audit;
 mod cluster;
 mod conditions;
 mod detector;
+#[path = "../../../receiver/tests/it/front.rs"]
+mod front;
 mod mistakes;
 mod records;
 mod restart;

@@ -7,7 +7,8 @@ use prometheus_client::registry::Registry;
 use rdkafka::message::Message;
 use serde_json::json;
 
-use crate::cluster::{Cluster, headers, payload, wait_until};
+use crate::cluster::{Cluster, headers, payload, wait_at_most, wait_until};
+use crate::front::Front;
 use crate::records::{record, record_with, rule, rules};
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -358,4 +359,23 @@ fn refuse_verdicts(cluster: &Cluster, refuse: bool) {
         .broker()
         .topic_error(&cluster.kafka().topics.verdicts, error)
         .expect("a topic");
+}
+
+/// As one that has lost all brokers and looks for none: `receiver/src/publisher.rs` tells how that happens.
+#[test]
+fn a_producer_that_gets_no_acknowledgement_though_kafka_answers_others_is_replaced() {
+    let cluster = Cluster::start(1);
+    let front = Front::before(&cluster.kafka().bootstrap);
+    let worker = cluster.worker_with("worker-1", &burst(), |config| config.kafka.bootstrap = front.bootstrap());
+    let mut findings = cluster.findings();
+    cluster.publish(&now(0, 5, "leckie"));
+    assert_eq!(findings.findings(1)[0].subject.value, "leckie");
+
+    front.ignore_those_who_are_there();
+    cluster.publish(&now(5, 5, "jared"));
+
+    // A letter times out after 30 s.
+    wait_at_most(3 * BOUND, "the finding is there", || findings.count() == 2);
+    cluster.expect_committed("callbacks", 10);
+    assert_eq!(worker.drain(BOUND), Drained::Left);
 }
