@@ -86,6 +86,7 @@ impl Verdicts {
             saving: Saving::default(),
             ends: Ends::start(options.kafka.clone(), Arc::clone(&stop))?,
             standstill: Standstill::default(),
+            cut_off: None,
             options,
         };
         // Before anybody is answered: for a moment callers wait in the kernel's queue, instead of passing unjudged.
@@ -131,6 +132,8 @@ struct Reader {
     saving: Saving,
     ends: Ends,
     standstill: Standstill<usize>,
+    /// When a client had no connection left, if that was since they were made.
+    cut_off: Option<Instant>,
 }
 
 impl Reader {
@@ -155,10 +158,12 @@ impl Reader {
     }
 
     /// Reads until the process stops, the topic has other partitions, or a client gets nothing more of one; an error is
-    /// for trying again.
+    /// for trying again. A client that had no connection left may never look for one again (`publisher.rs`), and the next
+    /// verdict would tell too late: when Kafka answers others, it is replaced in any case.
     fn follow(&mut self) -> Result<(), KafkaError> {
         let ends = self.find_ends()?;
         let mut partitions = Partitions::assign(&self.options.kafka, &self.next)?;
+        self.cut_off = None;
         let warm_before = self
             .options
             .readiness
@@ -184,6 +189,7 @@ impl Reader {
             }
             if housekept.elapsed() >= LAG_EVERY {
                 housekept = Instant::now();
+                let may_be_lost = self.cut_off.is_some_and(|then| self.ends.answered_after(then));
                 self.keep_house(warm);
                 if let Some(partitions) = self.ends.partitions().filter(|count| *count != self.next.len()) {
                     info!(
@@ -193,7 +199,7 @@ impl Reader {
                     );
                     return Ok(());
                 }
-                if self.stands_still() {
+                if may_be_lost || self.stands_still() {
                     partitions.close_aside();
                     return Ok(());
                 }
@@ -261,7 +267,12 @@ impl Reader {
                 Some(Ok(message)) => self.apply(&message),
                 // The last offsets of a compacted topic may hold no message: the end is an event of its own.
                 Some(Err(KafkaError::PartitionEOF(partition))) => ended = Some(partition),
-                Some(Err(error)) if is_passing(&error) => break,
+                Some(Err(error)) if is_passing(&error) => {
+                    if error.rdkafka_error_code() == Some(AllBrokersDown) {
+                        self.cut_off = Some(Instant::now());
+                    }
+                    break;
+                }
                 Some(Err(error)) => return Err(error),
             }
             if let Some(partition) = ended

@@ -21,6 +21,7 @@ const LOOK_GAP_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Standstill<P> {
     partitions: HashMap<P, Progress>,
+    patience: Duration,
 }
 
 /// A partition as a reader has it, and as the broker has it.
@@ -46,8 +47,16 @@ struct Progress {
 
 impl<P> Default for Standstill<P> {
     fn default() -> Self {
+        Self::after(PATIENCE)
+    }
+}
+
+impl<P> Standstill<P> {
+    /// Noticed after `patience` instead of the usual 20 s.
+    pub fn after(patience: Duration) -> Self {
         Self {
             partitions: HashMap::new(),
+            patience,
         }
     }
 }
@@ -56,13 +65,13 @@ impl<P: Copy + Eq + Hash> Standstill<P> {
     /// Tells a partition for which a new client is due. To be called about once a second, with ends that were asked for
     /// within the last seconds; partitions of which none is known are left out.
     pub fn look(&mut self, now: Instant, reached: impl IntoIterator<Item = Reached<P>>) -> Option<Reached<P>> {
-        let mut still = None;
+        let (mut still, patience) = (None, self.patience);
         for reached in reached {
             let progress = self
                 .partitions
                 .entry(reached.partition)
-                .or_insert_with(|| Progress::begin(now, reached.next));
-            if progress.stands_still(now, reached.next, reached.end) {
+                .or_insert_with(|| Progress::begin(now, reached.next, patience));
+            if progress.stands_still(now, reached, patience) {
                 still = still.or(Some(reached));
             }
         }
@@ -71,21 +80,22 @@ impl<P: Copy + Eq + Hash> Standstill<P> {
 }
 
 impl Progress {
-    fn begin(now: Instant, next: i64) -> Self {
+    fn begin(now: Instant, next: i64, patience: Duration) -> Self {
         Self {
             next,
             highest: next,
             moved: now,
             looked: now,
-            patience: PATIENCE,
+            patience,
         }
     }
 
-    fn stands_still(&mut self, now: Instant, next: i64, end: i64) -> bool {
+    fn stands_still<P>(&mut self, now: Instant, reached: Reached<P>, first: Duration) -> bool {
+        let Reached { next, end, .. } = reached;
         let gap = now.saturating_duration_since(self.looked);
         self.looked = now;
         if next > self.highest || next >= end {
-            self.patience = PATIENCE;
+            self.patience = first;
         }
         if next != self.next || next >= end || gap > LOOK_GAP_MAX {
             self.moved = now;

@@ -38,6 +38,9 @@ pub(crate) use stop::Stop;
 
 /// How many messages are taken together: their output is one wait for Kafka, and what a crash repeats.
 const BATCH_MAX: usize = 500;
+/// A consumer that had no connection left and gets nothing for so long, though the broker tells others that there is
+/// some, has lost it: one that is well is back within a second or two.
+const CUT_OFF_AFTER: Duration = Duration::from_secs(5);
 /// How long an idle worker waits before it looks whether it is to stop.
 const IDLE: Duration = Duration::from_millis(50);
 /// How often the gauges are brought up to date; Prometheus looks less often.
@@ -58,6 +61,8 @@ pub(crate) struct Stream {
     output: Output,
     ends: Ends,
     standstill: Standstill<Place>,
+    /// The same where the consumer had no connection left.
+    cut_off: Standstill<Place>,
     unreachable: bool,
     evicting: bool,
 }
@@ -94,6 +99,7 @@ impl Stream {
             stop,
             ends,
             standstill: Standstill::default(),
+            cut_off: Standstill::after(CUT_OFF_AFTER),
             unreachable: false,
             evicting: false,
         };
@@ -219,8 +225,15 @@ impl Stream {
     /// Whether the client gets nothing of a partition though the broker has more, and says so.
     fn stands_still(&mut self, membership: &Membership) -> bool {
         let known = self.progress(membership).into_iter();
-        let fresh = known.filter(|(_, extent)| extent.is_fresh());
-        let still = self.standstill.look(Instant::now(), fresh.map(|(reached, _)| reached));
+        let fresh: Vec<_> = known
+            .filter_map(|(reached, extent)| extent.is_fresh().then_some(reached))
+            .collect();
+        let still = self.standstill.look(Instant::now(), fresh.iter().copied());
+        let cut_off = match self.unreachable {
+            true => self.cut_off.look(Instant::now(), fresh),
+            false => None,
+        };
+        let still = still.or(cut_off);
         if let Some(Reached { partition, next, end }) = still {
             let (topic, partition) = (membership.topic(partition.0), partition.1);
             warn!(

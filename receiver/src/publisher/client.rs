@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -126,6 +126,11 @@ impl Client {
         self.together.context().heard()
     }
 
+    /// Whether it had no connection left, and nothing was acknowledged since.
+    pub(super) fn was_cut_off(&self) -> bool {
+        self.together.context().cut_off.load(Ordering::Relaxed)
+    }
+
     /// Lets go of a client that may not end: closing it waits for what it has under way.
     pub(super) fn close_aside(self) {
         let closing = std::thread::Builder::new()
@@ -185,6 +190,8 @@ struct Reports {
     heard: Mutex<Option<String>>,
     /// Calls of this context, of whatever kind.
     served: AtomicU64,
+    /// No broker could be reached, and nothing was acknowledged since.
+    cut_off: AtomicBool,
 }
 
 impl Reports {
@@ -215,6 +222,9 @@ impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
         self.serves();
         tracing::debug!(%error, reason, "publisher's client");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.cut_off.store(true, Ordering::Relaxed);
+        }
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
 }
@@ -225,6 +235,9 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         self.serves();
         let outcome = result.as_ref().map(|_| ()).map_err(|(error, _)| error.clone());
+        if outcome.is_ok() {
+            self.cut_off.store(false, Ordering::Relaxed);
+        }
         let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         reports.push((Tag::of_opaque(opaque), outcome));
     }

@@ -44,6 +44,12 @@ const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// After this time a client counts as good, and the next failure as a first one.
 const GOOD_AFTER: Duration = Duration::from_secs(60);
+/// A client that gets no acknowledgement for so long though Kafka answers others is given up. One that is well may wait
+/// for half a minute, until Kafka gives up a replica that is gone (`replica.lag.time.max.ms`), and what it has sent could
+/// not be seen in the topic before.
+const LOST_AFTER: Duration = Duration::from_secs(60);
+/// The same where it had no connection left: one that is well is back within `reconnect.backoff.max.ms` and a moment.
+const CUT_OFF_AFTER: Duration = Duration::from_secs(5);
 /// How often it is looked whether a client failed for good, or has lost Kafka, which no report may say.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -70,7 +76,8 @@ pub(super) struct Follower {
     health: Health,
     /// What Kafka has acknowledged, whichever client's.
     acknowledged: i64,
-    standstill: Standstill<()>,
+    lost: Standstill<()>,
+    cut_off: Standstill<()>,
     /// Asked while acknowledgements are awaited for long.
     witness: Option<Witness>,
     /// Entries handed over since `waited`.
@@ -99,7 +106,8 @@ impl Follower {
             journal_away: false,
             health: Health::new(kafka.clone()),
             acknowledged: 0,
-            standstill: Standstill::default(),
+            lost: Standstill::after(LOST_AFTER),
+            cut_off: Standstill::after(CUT_OFF_AFTER),
             witness: None,
             handed: 0,
             waited: Instant::now(),
@@ -179,7 +187,7 @@ impl Follower {
                 if let Some((code, text)) = client.fatal_error() {
                     return Err(Failed::Fatal(code, text));
                 }
-                if self.has_lost_kafka() {
+                if self.has_lost_kafka(&client) {
                     client.close_aside();
                     return Err(Failed::Lost);
                 }
@@ -189,7 +197,7 @@ impl Follower {
     }
 
     /// Whether Kafka answers others for a while, and acknowledges nothing of this client.
-    fn has_lost_kafka(&mut self) -> bool {
+    fn has_lost_kafka(&mut self, client: &Client) -> bool {
         if self.flight.records() == 0 || !self.health.is_stalled() {
             self.witness = None;
             return false;
@@ -202,7 +210,11 @@ impl Follower {
             end: self.acknowledged.saturating_add(awaited),
         };
         let known = witness.is_answered().then_some(reached);
-        self.standstill.look(Instant::now(), known).is_some()
+        let lost = self.lost.look(Instant::now(), known);
+        let cut_off = self
+            .cut_off
+            .look(Instant::now(), known.filter(|_| client.was_cut_off()));
+        lost.or(cut_off).is_some()
     }
 
     /// Hands over all that the journal has, as far as the bounds of the flight allow.

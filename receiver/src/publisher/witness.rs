@@ -9,7 +9,7 @@ use tracing::debug;
 use crate::consumer;
 
 /// Between two questions.
-const ASK_EVERY: Duration = Duration::from_secs(2);
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long the broker may take for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// An older answer does not tell that Kafka is there.
@@ -33,16 +33,14 @@ impl Witness {
             stop: Arc::default(),
         };
         let (answered, stop) = (Arc::clone(&witness.answered), Arc::clone(&witness.stop));
-        let asking = std::thread::Builder::new()
-            .name("witness".to_owned())
-            .spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    if takes_records(&kafka) {
-                        *answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-                    }
-                    std::thread::sleep(ASK_EVERY);
+        let asking = std::thread::Builder::new().name("witness".to_owned()).spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                if takes_records(&kafka) {
+                    *answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
                 }
-            });
+                std::thread::sleep(ASK_EVERY);
+            }
+        });
         if let Err(error) = asking {
             debug!(%error, "nobody can be asked whether Kafka is there");
         }

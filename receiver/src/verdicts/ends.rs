@@ -75,6 +75,12 @@ impl Ends {
         })
     }
 
+    /// Whether a question that was asked after `then` is answered, and the answer not taken yet.
+    pub(super) fn answered_after(&self, then: Instant) -> bool {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.as_ref().is_some_and(|asked| asked.at > then)
+    }
+
     /// How far `next` is in each partition; nothing where the last answer is old, or of another number of partitions.
     pub(super) fn beside(&self, next: &[i64]) -> Vec<Reached<usize>> {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);

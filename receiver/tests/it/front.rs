@@ -14,6 +14,7 @@ const INIT_PRODUCER_ID: i16 = 22;
 pub(crate) struct Front {
     port: u16,
     producers: Arc<Mutex<Producers>>,
+    connections: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 #[derive(Default)]
@@ -29,26 +30,36 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let producers = Arc::new(Mutex::new(Producers::default()));
-        let (address, seen) = (address.to_owned(), Arc::clone(&producers));
+        let connections: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let (address, seen, made) = (address.to_owned(), Arc::clone(&producers), Arc::clone(&connections));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(broker) = TcpStream::connect(&address) else {
                     continue;
                 };
+                lock(&made).extend(client.try_clone());
                 serve(client, broker, port, &seen);
             }
         });
-        Self { port, producers }
+        Self {
+            port,
+            producers,
+            connections,
+        }
     }
 
     pub(crate) fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Whoever has produced so far is heard no more; whoever comes anew is.
+    /// Whoever has produced so far is heard no more, whoever comes anew is. All connections are cut, so that everybody
+    /// notices something.
     pub(crate) fn ignore_those_who_are_there(&self) {
         let mut producers = lock(&self.producers);
         producers.ignored = producers.known.clone();
+        for connection in lock(&self.connections).drain(..) {
+            let _ = connection.shutdown(Shutdown::Both); // it may have ended before
+        }
     }
 }
 

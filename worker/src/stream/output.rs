@@ -3,6 +3,7 @@
 //! A letter that fails is sent again until it is acknowledged: the detector has moved on, so going back would mean to
 //! rebuild its windows. Meanwhile nothing is committed, and after a crash the same letters come again with the same ids.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,9 @@ const OUTPUT: &str = "output";
 const SLOW: Duration = Duration::from_secs(2);
 /// How often a wait looks up to see whether the worker is to stop.
 const LOOK_UP: Duration = Duration::from_millis(100);
+/// After this time a producer that had no connection left may have lost Kafka for good: librdkafka can forget every broker
+/// and look for none (issue 5301). One that is well is back within a second or two.
+const LOST_AFTER: Duration = Duration::from_secs(5);
 /// Between two attempts, doubled up to the second: a topic that is missing or a right that was taken is put right by a
 /// person.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -39,11 +43,18 @@ pub(super) struct Output {
     failing: bool,
 }
 
+/// Why letters are sent again by a new producer.
+const CUT_OFF: KafkaError = KafkaError::MessageProduction(RDKafkaErrorCode::AllBrokersDown);
+
 /// What became of the letter at a place of the batch.
 type Report = (usize, Result<(), KafkaError>);
 
 /// Hands reports on, from the client's thread.
-struct Reports(Sender<Report>);
+struct Reports {
+    sender: Sender<Report>,
+    /// There was no connection left, and nothing was acknowledged since.
+    cut_off: AtomicBool,
+}
 
 impl Output {
     pub(super) fn new(config: ClientConfig, readiness: Readiness) -> KafkaResult<Self> {
@@ -73,7 +84,7 @@ impl Output {
                 .iter()
                 .filter(|(place, error)| can_succeed(&letters[*place], error));
             open = again.map(|(place, _)| *place).collect();
-            self.renew_where_lost(failures.iter().map(|(_, error)| error));
+            self.renew_where_lost();
             stop.wait(pause);
             pause = (pause * 2).min(PAUSE.1);
         }
@@ -99,6 +110,9 @@ impl Output {
                     failures.extend(result.err().map(|error| (place, error)));
                 }
                 Err(RecvTimeoutError::Timeout) if stop.is_over() => return Err(GivenUp),
+                Err(RecvTimeoutError::Timeout) if began.elapsed() > LOST_AFTER && self.is_cut_off() => {
+                    return Ok(open.iter().map(|place| (*place, CUT_OFF)).collect());
+                }
                 Err(RecvTimeoutError::Timeout) if began.elapsed() > SLOW => {
                     self.readiness.unset(OUTPUT, "no acknowledgement from kafka");
                 }
@@ -120,12 +134,12 @@ impl Output {
         self.producer.send(record).map_err(|(error, _)| error)
     }
 
-    /// An idempotent producer that lost its place is lost for good. So may be one whose letters time out, and nothing
-    /// tells: librdkafka can forget every broker and look for none (issue 5301). A new one begins anew.
-    fn renew_where_lost<'error>(&mut self, mut errors: impl Iterator<Item = &'error KafkaError>) {
+    /// An idempotent producer that lost its place is lost for good. So may be one that is cut off, or whose letters time
+    /// out. A new one begins anew; where Kafka is away, that costs nothing.
+    fn renew_where_lost(&mut self) {
         if let Some((code, reason)) = self.producer.client().fatal_error() {
             warn!(%code, reason, "producer is lost, making a new one");
-        } else if errors.any(|error| error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut)) {
+        } else if self.is_cut_off() {
             debug!("nothing is acknowledged, making a new producer");
         } else {
             return;
@@ -134,6 +148,10 @@ impl Output {
             Ok((producer, reports)) => (self.producer, self.reports) = (producer, reports),
             Err(error) => error!(%error, "no new producer"),
         }
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.producer.context().cut_off.load(Ordering::Relaxed)
     }
 
     fn fails(&mut self, error: &KafkaError) {
@@ -165,7 +183,11 @@ fn can_succeed(letter: &Letter, error: &KafkaError) -> bool {
 
 fn connect(config: &ClientConfig) -> KafkaResult<(ThreadedProducer<Reports>, Receiver<Report>)> {
     let (sender, reports) = channel();
-    let producer = ThreadedProducer::from_config_and_context(config, Reports(sender))?;
+    let reporting = Reports {
+        sender,
+        cut_off: AtomicBool::new(false),
+    };
+    let producer = ThreadedProducer::from_config_and_context(config, reporting)?;
     Ok((producer, reports))
 }
 
@@ -174,8 +196,11 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
         let result = result.as_ref().map(|_| ()).map_err(|(error, _)| error.clone());
+        if result.is_ok() {
+            self.cut_off.store(false, Ordering::Relaxed);
+        }
         // Nobody listens any more while the producer is dropped.
-        let _ = self.0.send((place, result));
+        let _ = self.sender.send((place, result));
     }
 }
 
@@ -186,5 +211,8 @@ impl ClientContext for Reports {
 
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(%error, reason, "librdkafka");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.cut_off.store(true, Ordering::Relaxed);
+        }
     }
 }

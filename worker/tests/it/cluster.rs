@@ -187,12 +187,6 @@ impl Reader {
             .collect()
     }
 
-    /// How many there are so far.
-    pub(crate) fn count(&mut self) -> usize {
-        while self.poll(Duration::from_millis(100)) {}
-        self.messages.len()
-    }
-
     fn poll(&mut self, wait: Duration) -> bool {
         match self.consumer.poll(wait) {
             Some(Ok(message)) => {
@@ -217,12 +211,8 @@ pub(crate) fn headers(message: &OwnedMessage) -> BTreeMap<String, String> {
     texts.collect()
 }
 
-pub(crate) fn wait_until(what: &str, holds: impl FnMut() -> bool) {
-    wait_at_most(PATIENCE, what, holds);
-}
-
-pub(crate) fn wait_at_most(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + patience;
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
         std::thread::yield_now();
