@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use portcullis_schema::kafka::Kafka;
 use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
 
-use crate::stream::client::shared;
+use crate::stream::client::{Quiet, shared};
 
 /// For one answer of a broker, which takes milliseconds; the drain waits for it.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -32,6 +34,15 @@ pub(super) fn reader(kafka: &Kafka, group: &str) -> ClientConfig {
     // A question for the ends waits behind a fetch that finds nothing, for each partition: by default 500 ms.
     client.set("fetch.wait.max.ms", "100");
     client
+}
+
+/// Whether Kafka answers a client that has not met it before.
+pub(super) fn is_answered(kafka: &Kafka, group: &str) -> bool {
+    let client: KafkaResult<BaseConsumer<Quiet>> = common(kafka, group).create_with_context(Quiet);
+    client.is_ok_and(|client| {
+        let answer = client.fetch_metadata(Some(&kafka.topics.ledger), ANSWER_MAX);
+        answer.is_ok_and(|metadata| !metadata.brokers().is_empty())
+    })
 }
 
 fn common(kafka: &Kafka, group: &str) -> ClientConfig {

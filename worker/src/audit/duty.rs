@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_schema::Timestamp;
 use portcullis_schema::kafka::Kafka;
@@ -14,12 +14,18 @@ use tracing::{debug, warn};
 
 use super::client::{self, ANSWER_MAX};
 
+/// A member that had no connection left may never look for one again (librdkafka issue 5301), and then nobody would audit:
+/// one that has no duty after this time joins anew. Longer than one that is well takes to come back.
+const CUT_OFF_AFTER: Duration = Duration::from_secs(10);
+
 /// Whether this worker is the one that audits: partition 0 of `ledger` is its own, in a group that has no other use.
 /// So there is exactly one wherever Kafka is, and another takes over when it is gone.
 pub(super) struct Duty {
     kafka: Kafka,
     group: String,
     member: BaseConsumer<Member>,
+    /// Since when the member may have lost Kafka.
+    cut_off: Option<Instant>,
     told: bool,
 }
 
@@ -35,6 +41,7 @@ impl Duty {
             kafka: kafka.clone(),
             group: group.to_owned(),
             member: join(kafka, group)?,
+            cut_off: None,
             told: false,
         })
     }
@@ -77,14 +84,28 @@ impl Duty {
             // The partition is paused.
             Some(Ok(_)) | None => {}
         }
-        if self.member.context().broken.load(Ordering::Relaxed) {
+        if self.member.context().broken.load(Ordering::Relaxed) || self.may_be_lost() {
             self.rejoin();
         }
+    }
+
+    /// Waits for an answer of Kafka where there is nothing else to do: while it is away a new member gets on no better, and
+    /// the old ones would never be closed.
+    fn may_be_lost(&mut self) -> bool {
+        let long = self.cut_off.is_some_and(|since| since.elapsed() > CUT_OFF_AFTER);
+        if self.is_on() || !long {
+            return false;
+        }
+        self.cut_off = Some(Instant::now());
+        client::is_answered(&self.kafka, &self.group)
     }
 
     /// What a person has to put right is told once; brokers come and go by themselves.
     fn fails(&mut self, error: &KafkaError) {
         use RDKafkaErrorCode as Code;
+        if error.rdkafka_error_code() == Some(Code::AllBrokersDown) {
+            self.cut_off.get_or_insert_with(Instant::now);
+        }
         let needs_a_person = matches!(
             error.rdkafka_error_code(),
             Some(
@@ -102,6 +123,7 @@ impl Duty {
     }
 
     fn rejoin(&mut self) {
+        self.cut_off = None;
         match join(&self.kafka, &self.group) {
             Ok(anew) => {
                 let former = std::mem::replace(&mut self.member, anew);
