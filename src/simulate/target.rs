@@ -85,9 +85,15 @@ impl Target {
             None => (config.tls.is_some(), config.listen.to_string(), "/".to_owned()),
         };
         let scheme = if https { "https" } else { "http" };
-        let tls = match https {
-            true => Some((connector(ca)?, server_name(&host)?)),
-            false => None,
+        let tls = match ca {
+            _ if https => Some((connector(ca)?, server_name(&host)?)),
+            None => None,
+            Some(_) => {
+                let told = format!(
+                    "--ca is for https, and {scheme}://{host}{path} is not encrypted: leave it out, or name an https address with --url"
+                );
+                return Err(Failure::Usage(told));
+            }
         };
         let stranger = (1..).map(AppId).find(|id| !config.apps.contains_key(id));
         Ok(Self {

@@ -229,5 +229,8 @@ fn chat_is_played_over_https_by_an_authority_of_ones_own() {
     );
     assert_eq!(play(&[]).code, 1, "an authority that nobody knows is not believed");
     assert_eq!(play(&["--ca", "key.pem"]).code, 2);
+    let plain = play(&["--ca", "ca.pem", "--url", "http://127.0.0.1:8080/"]);
+    assert_eq!(plain.code, 2);
+    assert!(plain.err.contains("not encrypted: leave it out"), "{}", plain.err);
     receiver.stop();
 }
