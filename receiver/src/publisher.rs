@@ -17,8 +17,8 @@
 //! idempotence keeps the order and lets nothing in twice while the client lives.
 //!
 //! They do not always: a client that is told of no broker at all, by one that has just come back and is not yet
-//! registered again, forgets every broker that it knew and never asks again (librdkafka issue 5301; 2.12.1 does so after
-//! one in three of the freezes of 40 s that were tried). So a client that gets no acknowledgement though Kafka answers
+//! registered again, forgets every broker that it knew and never asks again (librdkafka issue 5301; 2.12.1 did so after 7
+//! of 35 freezes of a single broker, each of 14 to 40 s). So a client that gets no acknowledgement though Kafka answers
 //! others is replaced as well.
 
 mod client;
