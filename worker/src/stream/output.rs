@@ -134,8 +134,8 @@ impl Output {
         self.producer.send(record).map_err(|(error, _)| error)
     }
 
-    /// An idempotent producer that lost its place is lost for good. So may be one that is cut off, or whose letters time
-    /// out. A new one begins anew; where Kafka is away, that costs nothing.
+    /// An idempotent producer that lost its place is lost for good, and so may be one that is cut off. A new one begins anew;
+    /// where Kafka is away, that costs nothing.
     fn renew_where_lost(&mut self) {
         if let Some((code, reason)) = self.producer.client().fatal_error() {
             warn!(%code, reason, "producer is lost, making a new one");
