@@ -40,13 +40,11 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let kind = CommandKind::ALL[usize::from(*choice) % CommandKind::ALL.len()];
-    let mut query = Query::parse(&format!(
-        "SdkAppid=1&CallbackCommand={}&ClientIP=192.0.2.7",
-        kind.name()
-    ));
+    let raw = format!("SdkAppid=1&CallbackCommand={}&ClientIP=192.0.2.7", kind.name());
+    let mut query = Query::parse(&raw);
     let apps = BTreeMap::from([(AppId(1), Tokens::new(Vec::new()))]);
     let caller = Caller::authenticate(&mut query, &apps, NOW).expect("unsigned callbacks are taken");
-    let callback = Callback::new(caller, query, Body::parse(bytes.to_vec(), BODY_BYTES_MAX));
+    let callback = Callback::new(caller, query.into_others(), Body::parse(bytes, BODY_BYTES_MAX));
     let question = Question {
         app: callback.app(),
         command: callback.command(),

@@ -2,7 +2,9 @@
 //! parse, to decide, to keep and to reply stands in the modules of those names.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -52,39 +54,60 @@ struct Judged {
     entry: Option<Unnumbered>,
 }
 
-/// `patience` is the connection's, where it brings one callback at a time.
-pub(crate) async fn answer(app: &Answering, request: Request<Incoming>, patience: &mut Patience) -> Reply {
-    let (received_at, began) = (Timestamp::now(), Instant::now());
-    let (head, body) = request.into_parts();
-    let mut query = Query::parse(head.uri.query().unwrap_or_default());
-    if let Some(reply) = no_callback(&head.method, &query, &body) {
-        return unread(&body, reply);
-    }
-    let caller = match Caller::authenticate(&mut query, &app.apps.load(), received_at) {
-        Ok(caller) => caller,
-        Err(forged) => return unread(&body, app.turn_away(query, &forged, received_at, began)),
-    };
-    app.authenticity.holds();
-    patience.lasts_until(began + app.patience);
-    let received = received::receive(body, app.body_bytes_max, patience).await;
-    let (command, closing) = (caller.command.clone(), received.must_close());
-    let judged = app.judge(caller, query, received, received_at);
-    if let Some(entry) = judged.entry {
-        let recording = app.record(entry);
-        // A full or broken journal is not waited for: the record stays in its queue, or is counted as lost; nor is any
-        // when there is no time to wait in. Otherwise the answer goes first only past its deadline, and the record follows.
-        if judged.rung < Rung::JournalFull {
-            let _late = patience.within(recording.written()).await;
+/// A callback whose body is still to come.
+struct Announced {
+    caller: Caller,
+    /// What is kept of its query.
+    query: BTreeMap<String, String>,
+    body: Incoming,
+    received_at: Timestamp,
+    began: Instant,
+}
+
+/// `patience` is the connection's, where it brings one callback at a time; `then` gets it back with the reply.
+///
+/// The head is read at once, and nothing of it is kept that a record does not need. What a callback holds while it waits
+/// for the disk stands beside what hundreds of others hold: beyond the processor's own cache each further line of it
+/// costs as much as a hundred instructions.
+pub(crate) fn answer<R>(
+    app: Arc<Answering>,
+    request: Request<Incoming>,
+    mut patience: Patience,
+    then: impl FnOnce(Reply, Patience) -> R,
+) -> impl Future<Output = R> {
+    let announced = app.read_head(request);
+    async move {
+        let Announced {
+            caller,
+            query,
+            body,
+            received_at,
+            began,
+        } = match announced {
+            Ok(announced) => announced,
+            Err(reply) => return then(reply, patience),
+        };
+        patience.lasts_until(began + app.patience);
+        let received = received::receive(body, app.body_bytes_max, &mut patience).await;
+        let (command, closing) = (caller.command.clone(), received.must_close());
+        let judged = app.judge(caller, query, received, received_at);
+        if let Some(entry) = judged.entry {
+            let recording = app.record(entry);
+            // A full or broken journal is not waited for: the record stays in its queue, or is counted as lost; nor is any
+            // when there is no time to wait in. Otherwise the answer goes first only past its deadline, and the record follows.
+            if judged.rung < Rung::JournalFull {
+                let _late = patience.within(recording).await;
+            }
         }
-    }
-    app.metrics.answered(&command, judged.outcome, began.elapsed());
-    if judged.rung == Rung::Overloaded {
-        app.overload.answered();
-    }
-    if closing {
-        reply::closing(judged.reply)
-    } else {
-        judged.reply
+        app.metrics.answered(&command, judged.outcome, began.elapsed());
+        if judged.rung == Rung::Overloaded {
+            app.overload.answered();
+        }
+        let reply = match closing {
+            true => reply::closing(judged.reply),
+            false => judged.reply,
+        };
+        then(reply, patience)
     }
 }
 
@@ -97,7 +120,7 @@ fn unread(body: &Incoming, reply: Reply) -> Reply {
 }
 
 /// The answer to what is no callback at all: a browser, the console's probe.
-fn no_callback(method: &Method, query: &Query, body: &Incoming) -> Option<Reply> {
+fn no_callback(method: &Method, query: &Query<'_>, body: &Incoming) -> Option<Reply> {
     match *method {
         Method::POST if query.claims_nothing() && body.is_end_stream() => Some(reply::alive()),
         Method::POST => None,
@@ -113,9 +136,31 @@ fn no_callback(method: &Method, query: &Query, body: &Incoming) -> Option<Reply>
 }
 
 impl Answering {
+    /// Step 2, up to the body; or the reply to what is no callback, or not from Chat.
+    fn read_head(&self, request: Request<Incoming>) -> Result<Announced, Reply> {
+        let (received_at, began) = (Timestamp::now(), Instant::now());
+        let (head, body) = request.into_parts();
+        let mut query = Query::parse(head.uri.query().unwrap_or_default());
+        if let Some(reply) = no_callback(&head.method, &query, &body) {
+            return Err(unread(&body, reply));
+        }
+        let caller = match Caller::authenticate(&mut query, &self.apps.load(), received_at) {
+            Ok(caller) => caller,
+            Err(forged) => return Err(unread(&body, self.turn_away(query, &forged, received_at, began))),
+        };
+        self.authenticity.holds();
+        Ok(Announced {
+            caller,
+            query: query.into_others(),
+            body,
+            received_at,
+            began,
+        })
+    }
+
     /// Decides and encodes. Nothing in here is meant to panic; if it does, Chat still gets its answer and the record
     /// that is missing is counted.
-    fn judge(&self, caller: Caller, query: Query, received: Received, received_at: Timestamp) -> Judged {
+    fn judge(&self, caller: Caller, query: BTreeMap<String, String>, received: Received, received_at: Timestamp) -> Judged {
         let command = caller.command.clone();
         let judging = AssertUnwindSafe(|| self.judge_unguarded(caller, query, received, received_at));
         catch_unwind(judging).unwrap_or_else(|_| {
@@ -129,13 +174,16 @@ impl Answering {
         })
     }
 
-    fn judge_unguarded(&self, caller: Caller, query: Query, received: Received, received_at: Timestamp) -> Judged {
+    fn judge_unguarded(
+        &self,
+        caller: Caller,
+        query: BTreeMap<String, String>,
+        received: Received,
+        received_at: Timestamp,
+    ) -> Judged {
         let end = received.end;
-        let callback = Callback::new(
-            caller,
-            query,
-            callback::Body::parse(received.bytes, self.body_bytes_max),
-        );
+        let body = callback::Body::parse(&received.bytes, self.body_bytes_max);
+        let callback = Callback::new(caller, query, body);
         let rung = self.rung();
         let decision = match rung {
             Rung::Overloaded => self.decisions.fall_back(callback.command()),
@@ -153,7 +201,7 @@ impl Answering {
     }
 
     /// 403: the sender is not Chat. Recorded within a budget, so that it cannot fill the journal.
-    fn turn_away(&self, query: Query, forged: &Forged, at: Timestamp, began: Instant) -> Reply {
+    fn turn_away(&self, query: Query<'_>, forged: &Forged, at: Timestamp, began: Instant) -> Reply {
         let command = Command::parse(query.claims().1.unwrap_or_default());
         let ahead_seconds = query.ahead_seconds(at);
         self.authenticity.fails(forged, ahead_seconds, began.into_std());
@@ -171,7 +219,7 @@ impl Answering {
 
     fn record(&self, entry: Unnumbered) -> Recording {
         let append = self.journal.append_with(|| entry.numbered(self.boot.next_seq()));
-        Recording::of(append, self.metrics.clone())
+        Recording::of(append, self.metrics.losses())
     }
 
     fn encoded(&self, record: &portcullis_schema::AuditRecord) -> Option<Unnumbered> {

@@ -40,8 +40,9 @@ pub struct Callback {
 }
 
 impl Callback {
-    /// Never fails: whatever the body is, an authentic callback is answered.
-    pub fn new(caller: Caller, query: Query, body: Body) -> Self {
+    /// `others` is what a record keeps of the query ([`Query::into_others`]). Never fails: whatever the body is, an
+    /// authentic callback is answered.
+    pub fn new(caller: Caller, others: BTreeMap<String, String>, body: Body) -> Self {
         let fields = match &body {
             Body::Json(json) => Fields::read(json, &caller.command),
             Body::Empty | Body::Text(_) | Body::Bytes(_) => Fields::default(),
@@ -49,7 +50,7 @@ impl Callback {
         let other_command = fields.command.filter(|named| named != caller.command.name());
         Self {
             caller,
-            query: query.into_others(),
+            query: others,
             body,
             operator: fields.operator,
             name: fields.name,

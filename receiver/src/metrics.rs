@@ -117,6 +117,11 @@ impl Metrics {
         self.losses.count(reason, 1);
     }
 
+    /// To count on by, without all the others.
+    pub(crate) fn losses(&self) -> Losses {
+        self.losses.clone()
+    }
+
     pub(crate) fn forged_unrecorded(&self) {
         self.forged_unrecorded.inc();
     }

@@ -1,7 +1,8 @@
 //! How long a callback is waited for: one timer for a connection's callbacks, one after the other.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -24,11 +25,13 @@ impl Patience {
     }
 
     /// What is there by the deadline, also when both come at once.
-    pub(crate) async fn within<F: Future>(&mut self, future: F) -> Result<F::Output, Over> {
-        tokio::select! {
-            biased;
-            output = pin!(future) => Ok(output),
-            () = &mut self.0 => Err(Over),
-        }
+    pub(crate) fn within<F: Future + Unpin>(
+        &mut self,
+        mut future: F,
+    ) -> impl Future<Output = Result<F::Output, Over>> + use<'_, F> {
+        poll_fn(move |context| match Pin::new(&mut future).poll(context) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.0.as_mut().poll(context).map(|()| Err(Over)),
+        })
     }
 }

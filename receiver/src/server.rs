@@ -34,7 +34,7 @@ mod places;
 mod streams;
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -101,9 +101,16 @@ struct Connections {
     /// Every answer is the last of its connection.
     stopping: Arc<AtomicBool>,
     /// Those that were accepted before the stop, and after it.
-    kept: watch::Sender<Until>,
-    fresh: watch::Sender<Until>,
+    kept: Group,
+    fresh: Group,
     last_accepted: Mutex<Instant>,
+}
+
+/// Connections that are told the same.
+struct Group {
+    until: watch::Sender<Until>,
+    /// The same as `until` holds, to be read without a lock.
+    latest: Arc<AtomicU8>,
 }
 
 /// How long a connection may live.
@@ -118,6 +125,28 @@ enum Until {
     Quiet,
     /// Until now.
     Cut,
+}
+
+impl Until {
+    /// From its number; `Cut` where it has none.
+    fn of(number: u8) -> Self {
+        let each = [Self::Ended, Self::Answered, Self::Quiet, Self::Cut];
+        each[usize::from(number).min(each.len() - 1)]
+    }
+}
+
+impl Group {
+    fn new(until: Until) -> Self {
+        Self {
+            until: watch::Sender::new(until),
+            latest: Arc::new(AtomicU8::new(until as u8)),
+        }
+    }
+
+    fn tell(&self, until: Until) {
+        self.latest.store(until as u8, Ordering::Relaxed);
+        self.until.send_replace(until); // wakes those who listen, and they find it in `latest`
+    }
 }
 
 impl Server {
@@ -150,7 +179,7 @@ impl Server {
     pub(crate) async fn drain(self, drain: Drain) {
         let connections = self.connections;
         connections.stopping.store(true, Ordering::Relaxed);
-        connections.kept.send_replace(Until::Answered);
+        connections.kept.tell(Until::Answered);
         let began = Instant::now();
         // Over when nobody is left, or by time; then nothing is to be done about it.
         let _ = timeout(LINGER, connections.linger(drain)).await;
@@ -189,8 +218,8 @@ impl Connections {
             places,
             answering,
             stopping: Arc::default(),
-            kept: watch::Sender::new(Until::Ended),
-            fresh: watch::Sender::new(Until::Answered),
+            kept: Group::new(Until::Ended),
+            fresh: Group::new(Until::Answered),
             last_accepted: Mutex::new(Instant::now()),
         }
     }
@@ -209,19 +238,33 @@ impl Connections {
         };
         *self.last_accepted.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let Place { talk, .. } = &taken;
-        let orders = Orders::new(group.subscribe(), Arc::clone(talk));
+        let orders = Orders::new(group, Arc::clone(talk));
+        let Some(tls) = self.tls.clone() else {
+            let answering = Arc::clone(&self.answering);
+            let http = self.http1.clone();
+            // A task of its own kind: with the handshake's and HTTP/2's state beside it each would be four times as large.
+            tokio::spawn(async move {
+                connection::serve(stream, http, answering, stopping, orders).await;
+                drop((taken, place));
+            });
+            return;
+        };
         let connections = Arc::clone(self);
         tokio::spawn(async move {
-            connections.serve(stream, stopping, orders, &taken).await;
+            connections.serve_encrypted(stream, &tls, stopping, orders, &taken).await;
             drop((taken, place));
         });
     }
 
-    async fn serve(&self, stream: TcpStream, stopping: Arc<AtomicBool>, mut orders: Orders, taken: &Place) {
+    async fn serve_encrypted(
+        &self,
+        stream: TcpStream,
+        tls: &Handshakes,
+        stopping: Arc<AtomicBool>,
+        mut orders: Orders,
+        taken: &Place,
+    ) {
         let answering = Arc::clone(&self.answering);
-        let Some(tls) = &self.tls else {
-            return connection::serve(stream, self.http1.clone(), answering, stopping, orders).await;
-        };
         let shaken = tokio::select! {
             shaken = tls.shake(stream) => shaken,
             _ = orders.at_least(Until::Quiet) => return,
@@ -240,7 +283,7 @@ impl Connections {
 
     /// For as long as it makes sense to accept further connections.
     async fn linger(&self, drain: Drain) {
-        self.kept.closed().await;
+        self.kept.until.closed().await;
         if drain == Drain::HandingOver {
             return;
         }
@@ -254,17 +297,17 @@ impl Connections {
     }
 
     fn tell(&self, until: Until) {
-        self.kept.send_replace(until);
-        self.fresh.send_replace(until);
+        self.kept.tell(until);
+        self.fresh.tell(until);
     }
 
     async fn gone(&self) {
-        self.kept.closed().await;
-        self.fresh.closed().await;
+        self.kept.until.closed().await;
+        self.fresh.until.closed().await;
     }
 
     fn count(&self) -> usize {
-        self.kept.receiver_count() + self.fresh.receiver_count()
+        self.kept.until.receiver_count() + self.fresh.until.receiver_count()
     }
 }
 

@@ -7,8 +7,8 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -137,9 +137,18 @@ struct Schedule {
     load: Load,
     started: Instant,
     tickets: AtomicU64,
-    /// One for each callback that is due and not taken.
-    due: Semaphore,
+    queue: Mutex<Queue>,
     clock: Notify,
+}
+
+/// Callbacks or callers: one of both always waits for the other.
+#[derive(Default)]
+struct Queue {
+    /// Callbacks that are due and that nobody has taken.
+    due: usize,
+    /// Callers with nothing to do. The one that called last calls next, as in the pools of HTTP clients (Go's net/http,
+    /// hyper-util, OkHttp): in turn, as many connections as there are would be in use at any rate.
+    idle: Vec<Arc<Notify>>,
 }
 
 impl Schedule {
@@ -148,17 +157,17 @@ impl Schedule {
             load,
             started: Instant::now(),
             tickets: AtomicU64::new(0),
-            due: Semaphore::new(0),
+            queue: Mutex::default(),
             clock: Notify::new(),
         }
     }
 
     /// The next callback and its intended time, as soon as it is due; `None` at the end.
-    async fn next(&self) -> Option<(u64, Instant)> {
+    async fn next(&self, caller: &Arc<Notify>) -> Option<(u64, Instant)> {
         let (ticket, intended) = match self.load.pace {
             Pace::Saturation => (self.tickets.fetch_add(1, Ordering::Relaxed), Instant::now()),
             Pace::Fixed(rate) => {
-                self.due.acquire().await.ok()?.forget();
+                self.turn(caller).await;
                 let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
                 (ticket, self.started + at(ticket, rate))
             }
@@ -173,11 +182,28 @@ impl Schedule {
             self.clock.notified().await;
             let elapsed = self.started.elapsed().min(self.load.lasts);
             let due = (elapsed.as_nanos() * u128::from(rate) / 1_000_000_000) as u64 + 1;
-            let permits = usize::try_from(due.saturating_sub(issued)).unwrap_or(Semaphore::MAX_PERMITS);
-            self.due.add_permits(permits);
+            self.let_call(usize::try_from(due.saturating_sub(issued)).unwrap_or(usize::MAX));
             issued = issued.max(due);
         }
-        self.due.add_permits(self.load.connections);
+        self.let_call(self.load.connections);
+    }
+
+    async fn turn(&self, caller: &Arc<Notify>) {
+        if !self.queue().takes(caller) {
+            caller.notified().await;
+        }
+    }
+
+    fn let_call(&self, callbacks: usize) {
+        let mut queue = self.queue();
+        let called = callbacks.min(queue.idle.len());
+        let rest = queue.idle.len() - called;
+        queue.idle.drain(rest..).for_each(|caller| caller.notify_one());
+        queue.due += callbacks - called;
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells when callbacks are due, to within 0.1 ms: the runtime's own timer knows whole milliseconds. Blocks until the
@@ -191,6 +217,18 @@ impl Schedule {
             next = (self.started.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000) as u64 + 1;
         }
         self.clock.notify_one();
+    }
+}
+
+impl Queue {
+    /// Whether a callback was due, and is the caller's now; otherwise the caller waits.
+    fn takes(&mut self, caller: &Arc<Notify>) -> bool {
+        let is_due = self.due > 0;
+        match is_due {
+            true => self.due -= 1,
+            false => self.idle.push(Arc::clone(caller)),
+        }
+        is_due
     }
 }
 
@@ -227,8 +265,8 @@ impl Caller {
     }
 
     async fn call_until_the_end(mut self, schedule: Arc<Schedule>) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
-        while let Some((ticket, intended)) = schedule.next().await {
+        let (mut outcomes, called) = (Vec::new(), Arc::new(Notify::new()));
+        while let Some((ticket, intended)) = schedule.next(&called).await {
             let number = self.load.first + ticket;
             // Nobody is waiting for it any more: Chat has let it through long ago.
             let end = if intended.elapsed() > PATIENCE {

@@ -81,8 +81,8 @@ impl Path {
     pub(crate) fn parse(&self, request: &Request) -> Callback {
         let mut query = Query::parse(&request.query);
         let caller = Caller::authenticate(&mut query, &self.apps, self.now).expect("signed");
-        let body = Body::parse(request.body.clone().into_bytes(), BODY_BYTES_MAX);
-        Callback::new(caller, query, body)
+        let body = Body::parse(request.body.as_bytes(), BODY_BYTES_MAX);
+        Callback::new(caller, query.into_others(), body)
     }
 
     /// Steps 2 to 6: the entry for the journal, and the reply.

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
@@ -24,17 +25,17 @@ pub enum Body {
 impl Body {
     /// Never fails: what is no JSON is kept as it is. A body that is compressed with gzip, whatever its headers say, is
     /// read where it unfolds to at most `bytes_max`.
-    pub fn parse(bytes: Vec<u8>, bytes_max: usize) -> Self {
+    pub fn parse(bytes: &[u8], bytes_max: usize) -> Self {
         if bytes.is_empty() {
             return Self::Empty;
         }
-        let bytes = unfolded(&bytes, bytes_max).unwrap_or(bytes);
-        match String::from_utf8(bytes) {
-            Ok(text) => match compact(&text).and_then(|json| RawValue::from_string(json).ok()) {
+        let bytes = unfolded(bytes, bytes_max).map_or(Cow::Borrowed(bytes), Cow::Owned);
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => match compact(text).and_then(|json| RawValue::from_string(json).ok()) {
                 Some(json) => Self::Json(json),
-                None => Self::Text(text),
+                None => Self::Text(text.to_owned()),
             },
-            Err(error) => Self::Bytes(error.into_bytes()),
+            Err(_) => Self::Bytes(bytes.into_owned()),
         }
     }
 
@@ -153,7 +154,7 @@ mod tests {
     const MAX: usize = 1 << 20;
 
     fn json(text: &str) -> Option<String> {
-        match Body::parse(text.into(), MAX) {
+        match Body::parse(text.as_bytes(), MAX) {
             Body::Json(json) => Some(json.get().to_owned()),
             _ => None,
         }
@@ -178,10 +179,10 @@ mod tests {
     #[test]
     fn a_compressed_body_is_read_and_a_bomb_or_a_broken_one_is_kept_as_it_came() {
         let folded = gzip(br#"{"Name": "x"}"#);
-        assert!(matches!(Body::parse(folded.clone(), MAX), Body::Json(json) if json.get() == r#"{"Name":"x"}"#));
+        assert!(matches!(Body::parse(&folded, MAX), Body::Json(json) if json.get() == r#"{"Name":"x"}"#));
         let bomb = gzip(&vec![b' '; 100 * MAX]);
         for unreadable in [bomb, folded[..10].to_vec(), vec![0x1f, 0x8b]] {
-            assert!(matches!(Body::parse(unreadable.clone(), MAX), Body::Bytes(kept) if kept == unreadable));
+            assert!(matches!(Body::parse(&unreadable, MAX), Body::Bytes(kept) if kept == unreadable));
         }
     }
 
@@ -201,12 +202,12 @@ mod tests {
             "- 1",
         ] {
             assert!(
-                matches!(Body::parse(text.into(), MAX), Body::Text(kept) if kept == text),
+                matches!(Body::parse(text.as_bytes(), MAX), Body::Text(kept) if kept == text),
                 "{text:?}"
             );
         }
-        assert!(matches!(Body::parse(vec![b'{', 0xff], MAX), Body::Bytes(kept) if kept == [b'{', 0xff]));
-        assert!(matches!(Body::parse(Vec::new(), MAX), Body::Empty));
+        assert!(matches!(Body::parse(&[b'{', 0xff], MAX), Body::Bytes(kept) if kept == [b'{', 0xff]));
+        assert!(matches!(Body::parse(&[], MAX), Body::Empty));
     }
 
     #[test]
@@ -244,7 +245,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_are_kept(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            match Body::parse(bytes.clone(), MAX) {
+            match Body::parse(&bytes, MAX) {
                 Body::Empty => prop_assert!(bytes.is_empty()),
                 Body::Json(_) => {}
                 Body::Text(text) => prop_assert_eq!(text.into_bytes(), bytes),

@@ -56,7 +56,7 @@ impl Caller {
     ///
     /// `Sign` is the hex SHA-256 of the token followed by `RequestTime` as it was received (Chat's page "Webhook
     /// Overview"). It covers neither the body nor the other parameters.
-    pub fn authenticate(query: &mut Query, apps: &BTreeMap<AppId, Tokens>, now: Timestamp) -> Result<Self, Forged> {
+    pub fn authenticate(query: &mut Query<'_>, apps: &BTreeMap<AppId, Tokens>, now: Timestamp) -> Result<Self, Forged> {
         query.mask(|value| apps.values().flat_map(Tokens::iter).any(|token| value.contains(token)));
         if let Some(parameter) = query.repeated {
             return Err(Forged::Repeated(parameter));
@@ -76,11 +76,11 @@ impl Caller {
     }
 }
 
-fn check_sign(query: &Query, tokens: &Tokens, now: Timestamp) -> Result<(), Forged> {
+fn check_sign(query: &Query<'_>, tokens: &Tokens, now: Timestamp) -> Result<(), Forged> {
     let (Some(sign), Some(time)) = (&query.sign, &query.request_time) else {
         return Err(Forged::Unsigned);
     };
-    let seconds = Some(time.as_str())
+    let seconds = Some(&**time)
         .filter(|text| text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|text| text.parse::<i64>().ok())
         .ok_or(Forged::OutsideWindow)?;

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -6,34 +7,35 @@ use portcullis_schema::{Command, Timestamp};
 /// Parameters kept beside Chat's own; a query is at most a request line long, this bounds the map.
 const OTHERS_MAX: usize = 32;
 
-/// The parameters of the URL. Chat's own are compared without case: its pages print `SdkAppid` and `SdkAppId`.
+/// The parameters of the URL. Chat's own are compared without case: its pages print `SdkAppid` and `SdkAppId`. They are
+/// borrowed from it where nothing in them is escaped: what a record keeps of them is copied once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query {
-    pub(super) app: Option<String>,
-    pub(super) command: Option<String>,
-    pub(super) client_ip: Option<String>,
-    pub(super) platform: Option<String>,
-    pub(super) sign: Option<String>,
-    pub(super) request_time: Option<String>,
+pub struct Query<'url> {
+    pub(super) app: Option<Cow<'url, str>>,
+    pub(super) command: Option<Cow<'url, str>>,
+    pub(super) client_ip: Option<Cow<'url, str>>,
+    pub(super) platform: Option<Cow<'url, str>>,
+    pub(super) sign: Option<Cow<'url, str>>,
+    pub(super) request_time: Option<Cow<'url, str>>,
     /// The first of Chat's parameters that was there twice.
     pub(super) repeated: Option<&'static str>,
     others: BTreeMap<String, String>,
 }
 
-impl Query {
+impl<'url> Query<'url> {
     /// Never fails: percent-escapes that are no UTF-8 become replacement characters.
-    pub fn parse(raw: &str) -> Self {
+    pub fn parse(raw: &'url str) -> Self {
         let mut query = Self::default();
         // Chat escapes nothing: decoding what needs none would be most of this function's cost.
         if raw.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
             for (name, value) in form_urlencoded::parse(raw.as_bytes()) {
-                query.put(&name, value.into_owned());
+                query.put(&name, value);
             }
             return query;
         }
         for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            query.put(name, value.to_owned());
+            query.put(name, Cow::Borrowed(value));
         }
         query
     }
@@ -47,10 +49,10 @@ impl Query {
     pub fn into_others(self) -> BTreeMap<String, String> {
         let mut others = self.others;
         if let Some(time) = self.request_time {
-            others.insert("RequestTime".to_owned(), time);
+            others.insert("RequestTime".to_owned(), time.into_owned());
         }
         if let Some(text) = self.client_ip.filter(|text| text.parse::<IpAddr>().is_err()) {
-            others.insert("ClientIP".to_owned(), text);
+            others.insert("ClientIP".to_owned(), text.into_owned());
         }
         others
     }
@@ -79,8 +81,10 @@ impl Query {
                 .as_mut()
                 .filter(|name| matches!(Command::parse(name), Command::Other(_))),
         ];
-        let values = own.into_iter().flatten().chain(self.others.values_mut());
-        for value in values.filter(|value| holds_secret(value)) {
+        for value in own.into_iter().flatten().filter(|value| holds_secret(value)) {
+            *value = Cow::Borrowed(MASK);
+        }
+        for value in self.others.values_mut().filter(|value| holds_secret(value)) {
             *value = MASK.to_owned();
         }
         if self.others.keys().any(|name| holds_secret(name)) {
@@ -89,7 +93,7 @@ impl Query {
         }
     }
 
-    fn put(&mut self, name: &str, value: String) {
+    fn put(&mut self, name: &str, value: Cow<'url, str>) {
         let (own, label) = if name.eq_ignore_ascii_case("SdkAppid") {
             (&mut self.app, "SdkAppid")
         } else if name.eq_ignore_ascii_case("CallbackCommand") {
@@ -104,7 +108,7 @@ impl Query {
             (&mut self.request_time, "RequestTime")
         } else {
             if self.others.len() < OTHERS_MAX {
-                self.others.insert(name.to_owned(), value);
+                self.others.insert(name.to_owned(), value.into_owned());
             }
             return;
         };
@@ -127,7 +131,7 @@ mod tests {
         fn a_query_is_read_as_a_form_is(raw in "([SsAa%+=&0-9ü]|SdkAppid|Sign=|%2[0-9B]){0,20}") {
             let mut expected = Query::default();
             for (name, value) in form_urlencoded::parse(raw.as_bytes()) {
-                expected.put(&name, value.into_owned());
+                expected.put(&name, value);
             }
             prop_assert_eq!(Query::parse(&raw), expected);
         }

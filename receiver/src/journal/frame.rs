@@ -17,6 +17,7 @@
 //! a frame that somebody put into a record, is never taken for a frame.
 
 use bytes::Bytes;
+use lz4_flex::block::{CompressTable, compress_into, compress_into_with_table, get_maximum_output_size};
 
 use super::Position;
 use super::block::{Block, BlockError};
@@ -31,6 +32,8 @@ pub(super) const MAGIC: [u8; 4] = [0xff, 0x00, b'J', 0xfe];
 const COVERED_FROM: usize = 8;
 /// Twice what the journal's queue holds: no block is larger, whatever a header says.
 const BLOCK_BYTES_MAX: u32 = 32 << 20;
+/// From there on lz4_flex takes a table of twice the size, and would keep it for every small block behind.
+const SMALL_TABLE_BYTES_MAX: usize = u16::MAX as usize;
 /// A block of the usual bound, 256 KiB, and what lz4 may need beyond; one huge entry does not keep its megabytes.
 const BUFFER_BYTES_KEPT: usize = 320 << 10;
 
@@ -106,10 +109,13 @@ impl Header {
     }
 }
 
-/// Makes frames in one buffer.
+/// Makes frames in one buffer, which is neither emptied nor filled with zeros in between: only what a frame needs of it is
+/// touched. The same for lz4's table.
 #[derive(Default)]
 pub(super) struct Frames {
+    /// As long as the longest frame so far may have become.
     buffer: Vec<u8>,
+    table: CompressTable,
 }
 
 impl Frames {
@@ -123,41 +129,62 @@ impl Frames {
 
     fn of_block(&mut self, block: &Block, trimmed_before: Position, salt: u32) -> &[u8] {
         let value = block.value();
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
-        self.buffer
-            .resize(HEADER_BYTES + lz4_flex::block::get_maximum_output_size(value.len()), 0);
-        let compressed = lz4_flex::compress_into(value, &mut self.buffer[HEADER_BYTES..]).ok();
-        match compressed.filter(|stored| *stored < value.len()) {
-            Some(stored) => self.buffer.truncate(HEADER_BYTES + stored),
-            None => {
-                self.buffer.truncate(HEADER_BYTES);
-                self.buffer.extend_from_slice(value);
+        self.make_room(get_maximum_output_size(value.len()));
+        let room = &mut self.buffer[HEADER_BYTES..];
+        let compressed = match value.len() < SMALL_TABLE_BYTES_MAX {
+            true => compress_into_with_table(value, room, &mut self.table),
+            false => compress_into(value, room),
+        };
+        let stored = match compressed {
+            Ok(stored) if stored < value.len() => stored,
+            _ => {
+                room[..value.len()].copy_from_slice(value);
+                value.len()
             }
-        }
-        self.finish(block.first(), block.count(), trimmed_before, value.len(), salt)
+        };
+        self.finish(block.first(), block.count(), trimmed_before, value.len(), stored, salt)
     }
 
     fn of_mark(&mut self, next: Position, trimmed_before: Position, salt: u32) -> &[u8] {
-        self.buffer.clear();
-        self.buffer.resize(HEADER_BYTES, 0);
-        self.finish(next, 0, trimmed_before, 0, salt)
+        self.make_room(0);
+        self.finish(next, 0, trimmed_before, 0, 0, salt)
     }
 
-    fn finish(&mut self, first: Position, count: u32, trimmed_before: Position, length: usize, salt: u32) -> &[u8] {
-        let (header, stored) = self.buffer.split_at_mut(HEADER_BYTES);
+    /// For a frame of so many stored bytes, at most 32 MiB: the queue holds less.
+    fn make_room(&mut self, stored: usize) {
+        let frame_bytes = HEADER_BYTES + stored + END.len();
+        if self.buffer.len() < frame_bytes {
+            self.buffer.resize(frame_bytes, 0);
+        } else if self.buffer.len() > BUFFER_BYTES_KEPT {
+            self.buffer.truncate(BUFFER_BYTES_KEPT.max(frame_bytes));
+            self.buffer.shrink_to_fit();
+        }
+    }
+
+    fn finish(
+        &mut self,
+        first: Position,
+        count: u32,
+        trimmed_before: Position,
+        length: usize,
+        stored: usize,
+        salt: u32,
+    ) -> &[u8] {
+        let (header, rest) = self.buffer.split_at_mut(HEADER_BYTES);
+        let (stored, rest) = rest.split_at_mut(stored);
         let mut covered = [0; HEADER_BYTES - COVERED_FROM];
         covered[..4].copy_from_slice(&checksum(salt, stored).to_le_bytes());
         covered[4..8].copy_from_slice(&count.to_le_bytes());
         covered[8..16].copy_from_slice(&first.to_le_bytes());
         covered[16..24].copy_from_slice(&trimmed_before.to_le_bytes());
-        covered[24..28].copy_from_slice(&(length as u32).to_le_bytes()); // the queue holds less than 32 MiB
+        covered[24..28].copy_from_slice(&(length as u32).to_le_bytes()); // far below 4 GiB, see `make_room`
         covered[28..].copy_from_slice(&(stored.len() as u32).to_le_bytes());
         header[..4].copy_from_slice(&MAGIC);
         header[4..COVERED_FROM].copy_from_slice(&checksum(salt, &covered).to_le_bytes());
         header[COVERED_FROM..].copy_from_slice(&covered);
-        self.buffer.extend_from_slice(&END);
-        &self.buffer
+        rest[..END.len()].copy_from_slice(&END);
+        let frame_bytes = HEADER_BYTES + stored.len() + END.len();
+        &self.buffer[..frame_bytes]
     }
 }
 

@@ -83,6 +83,8 @@ pub(super) struct Store {
     place: Arc<Place>,
     spare: Spare,
     inner: Mutex<Inner>,
+    /// The writer's own; no reader waits for it.
+    frames: Mutex<Frames>,
     /// Where the publisher reads on.
     reading: Mutex<Option<Cursor>>,
     /// Where what is trimmed ends.
@@ -98,7 +100,6 @@ struct Inner {
     filled: VecDeque<Filled>,
     /// The one that is written.
     newest: Part,
-    frames: Frames,
     /// All before is trimmed.
     first: Position,
     next: Position,
@@ -156,7 +157,6 @@ impl Store {
         let inner = Inner {
             filled: files.filled,
             newest,
-            frames: Frames::default(),
             first,
             next,
         };
@@ -164,6 +164,7 @@ impl Store {
             place,
             spare,
             inner: Mutex::new(inner),
+            frames: Mutex::default(),
             reading: Mutex::new(None),
             trimming: Mutex::new(None),
             found,
@@ -224,8 +225,8 @@ impl Store {
         block: Option<&Block>,
         durability: Durability,
     ) -> Result<u64, StoreError> {
-        let mut inner = self.lock();
-        let mut frames = std::mem::take(&mut inner.frames);
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.lock();
         let (mut segment, trims) = (Arc::clone(&inner.newest.segment), inner.trims(first));
         drop(inner); // a reader does not wait for the disk
 
@@ -250,7 +251,6 @@ impl Store {
         segment.set_written(offset + bytes);
 
         let mut inner = self.lock();
-        inner.frames = frames;
         inner.first = first;
         if begins {
             let Part { first, segment } = std::mem::replace(&mut inner.newest, Part { first: next, segment });

@@ -1,11 +1,12 @@
 //! One connection, and how it ends without cutting a callback.
 
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use hyper::Request;
@@ -16,13 +17,13 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::places::{Stage, Talk};
-use super::{FIRST_BYTES_WITHIN, Until};
+use super::{FIRST_BYTES_WITHIN, Group, Until};
 use crate::answer::{self, Answering};
 use crate::patience::Patience;
 use crate::reply;
@@ -38,39 +39,33 @@ pub(super) async fn serve(
 ) {
     let talk = Arc::clone(&orders.talk);
     let told = Arc::clone(&talk);
-    let patience = Arc::new(Mutex::new(Patience::new()));
+    // There is one request at a time: nobody ever waits for it, or finds it gone.
+    let resting = Arc::new(Mutex::new(None));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (answering, talk, stopping) = (Arc::clone(&answering), Arc::clone(&told), Arc::clone(&stopping));
-        let patience = Arc::clone(&patience);
-        async move {
-            talk.enter(Stage::Answering);
-            // There is one request at a time, so nobody ever waits for it.
-            let answer = answer::answer(&answering, request, &mut *patience.lock().await).await;
+        told.enter(Stage::Answering);
+        let (talk, stopping, resting) = (Arc::clone(&told), Arc::clone(&stopping), Arc::clone(&resting));
+        let patience = held(&resting).take().unwrap_or_else(Patience::new);
+        answer::answer(Arc::clone(&answering), request, patience, move |reply, patience| {
+            *held(&resting) = Some(patience);
             talk.enter(Stage::Writing);
             // Read at the last moment: an answer after the stop is the connection's last.
             Ok::<_, Infallible>(match stopping.load(Ordering::Relaxed) {
-                true => reply::closing(answer),
-                false => answer,
+                true => reply::closing(reply),
+                false => reply,
             })
-        }
+        })
     });
     let ends_when_quiet = Arc::new(AtomicBool::new(false));
     let line = Line::new(wire, talk, Arc::clone(&ends_when_quiet));
     let mut connection = pin!(http.serve_connection(TokioIo::new(line), service));
-    let told = tokio::select! {
-        biased;
-        ended = &mut connection => Err(ended),
-        told = orders.at_least(Until::Quiet) => Ok(told),
-    };
-    let ended = match told {
-        Err(ended) => ended,
-        Ok(Until::Cut) => return,
-        Ok(_) => {
+    let ended = match orders.unless_told(Until::Quiet, connection.as_mut()).await {
+        Ok(ended) => ended,
+        Err(Until::Cut) => return,
+        Err(_) => {
             ends_when_quiet.store(true, Ordering::Relaxed);
-            tokio::select! {
-                biased;
-                ended = &mut connection => ended,
-                _ = orders.at_least(Until::Cut) => return,
+            match orders.unless_told(Until::Cut, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return,
             }
         }
     };
@@ -79,18 +74,25 @@ pub(super) async fn serve(
     }
 }
 
+fn held(resting: &Mutex<Option<Patience>>) -> MutexGuard<'_, Option<Patience>> {
+    resting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What a connection is told: with all of its group, or alone.
 pub(super) struct Orders {
     group: watch::Receiver<Until>,
+    /// What the group was told last, for who has no time to ask `group`.
+    latest: Arc<AtomicU8>,
     talk: Arc<Talk>,
     /// The first bytes of a request have come by then, if one comes at once.
     heard_by: Instant,
 }
 
 impl Orders {
-    pub(super) fn new(group: watch::Receiver<Until>, talk: Arc<Talk>) -> Self {
+    pub(super) fn new(group: &Group, talk: Arc<Talk>) -> Self {
         Self {
-            group,
+            group: group.until.subscribe(),
+            latest: Arc::clone(&group.latest),
             talk,
             heard_by: Instant::now() + FIRST_BYTES_WITHIN,
         }
@@ -99,6 +101,33 @@ impl Orders {
     /// From here on a first request may come.
     pub(super) fn begins_now(&mut self) {
         self.heard_by = Instant::now() + FIRST_BYTES_WITHIN;
+    }
+
+    /// What `connection` ends with, or what it is told before that is `least` or more.
+    ///
+    /// A connection wakes its task twice for each callback, an order once in its life. Listening for one is five futures
+    /// in one another, each with a line of memory of its own, so it is polled once, which leaves this task's waker there,
+    /// and again when there is something to hear. (All wakers of a task of the runtime wake the same task.)
+    pub(super) async fn unless_told<F: Future>(
+        &mut self,
+        least: Until,
+        mut connection: Pin<&mut F>,
+    ) -> Result<F::Output, Until> {
+        let (talk, latest) = (Arc::clone(&self.talk), Arc::clone(&self.latest));
+        let mut told = pin!(self.at_least(least));
+        let mut listens = false;
+        poll_fn(|context| {
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(Ok(ended));
+            }
+            let quiet = talk.told() < least && Until::of(latest.load(Ordering::Relaxed)) < least;
+            if listens && quiet {
+                return Poll::Pending;
+            }
+            listens = true;
+            told.as_mut().poll(context).map(Err)
+        })
+        .await
     }
 
     /// Returns when it is told that, or more.

@@ -167,9 +167,8 @@ impl Talk {
         }
     }
 
-    fn told(&self) -> Until {
-        let each = [Until::Ended, Until::Answered, Until::Quiet, Until::Cut];
-        each[usize::from(self.told.load(Ordering::Relaxed)).min(each.len() - 1)]
+    pub(super) fn told(&self) -> Until {
+        Until::of(self.told.load(Ordering::Relaxed))
     }
 
     /// Why it must leave, if it must.

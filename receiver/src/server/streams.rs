@@ -62,30 +62,22 @@ pub(super) async fn serve(
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
         let under_way = UnderWay::new(Arc::clone(&talk));
-        let answering = Arc::clone(&answering);
-        async move {
-            let mut answer = answer::answer(&answering, request, &mut Patience::new()).await;
+        answer::answer(Arc::clone(&answering), request, Patience::new(), move |mut reply, _| {
             drop(under_way);
             // A word for HTTP/1.1 only: here it would be a protocol error (RFC 9113, 8.2.2).
-            answer.headers_mut().remove(header::CONNECTION);
-            Ok::<_, Infallible>(answer)
-        }
+            reply.headers_mut().remove(header::CONNECTION);
+            Ok::<_, Infallible>(reply)
+        })
     });
     let mut connection = pin!(http.serve_connection(TokioIo::new(wire), service));
-    let told = tokio::select! {
-        biased;
-        ended = &mut connection => Err(ended),
-        told = orders.at_least(Until::Answered) => Ok(told),
-    };
-    let ended = match told {
-        Err(ended) => ended,
-        Ok(Until::Cut) => return,
-        Ok(_) => {
+    let ended = match orders.unless_told(Until::Answered, connection.as_mut()).await {
+        Ok(ended) => ended,
+        Err(Until::Cut) => return,
+        Err(_) => {
             connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                biased;
-                ended = &mut connection => ended,
-                _ = orders.at_least(Until::Cut) => return,
+            match orders.unless_told(Until::Cut, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return,
             }
         }
     };
