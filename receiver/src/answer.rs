@@ -54,6 +54,13 @@ struct Judged {
     entry: Option<Unnumbered>,
 }
 
+/// What the head of a request leads to.
+enum Head {
+    Callback(Announced),
+    /// It is none, or not from Chat.
+    Over(Reply),
+}
+
 /// A callback whose body is still to come.
 struct Announced {
     caller: Caller,
@@ -75,7 +82,7 @@ pub(crate) fn answer<R>(
     mut patience: Patience,
     then: impl FnOnce(Reply, Patience) -> R,
 ) -> impl Future<Output = R> {
-    let announced = app.read_head(request);
+    let head = app.read_head(request);
     async move {
         let Announced {
             caller,
@@ -83,9 +90,9 @@ pub(crate) fn answer<R>(
             body,
             received_at,
             began,
-        } = match announced {
-            Ok(announced) => announced,
-            Err(reply) => return then(reply, patience),
+        } = match head {
+            Head::Callback(announced) => announced,
+            Head::Over(reply) => return then(reply, patience),
         };
         patience.lasts_until(began + app.patience);
         let received = received::receive(body, app.body_bytes_max, &mut patience).await;
@@ -136,20 +143,20 @@ fn no_callback(method: &Method, query: &Query<'_>, body: &Incoming) -> Option<Re
 }
 
 impl Answering {
-    /// Step 2, up to the body; or the reply to what is no callback, or not from Chat.
-    fn read_head(&self, request: Request<Incoming>) -> Result<Announced, Reply> {
+    /// Step 2, up to the body.
+    fn read_head(&self, request: Request<Incoming>) -> Head {
         let (received_at, began) = (Timestamp::now(), Instant::now());
         let (head, body) = request.into_parts();
         let mut query = Query::parse(head.uri.query().unwrap_or_default());
         if let Some(reply) = no_callback(&head.method, &query, &body) {
-            return Err(unread(&body, reply));
+            return Head::Over(unread(&body, reply));
         }
         let caller = match Caller::authenticate(&mut query, &self.apps.load(), received_at) {
             Ok(caller) => caller,
-            Err(forged) => return Err(unread(&body, self.turn_away(query, &forged, received_at, began))),
+            Err(forged) => return Head::Over(unread(&body, self.turn_away(query, &forged, received_at, began))),
         };
         self.authenticity.holds();
-        Ok(Announced {
+        Head::Callback(Announced {
             caller,
             query: query.into_others(),
             body,
@@ -160,7 +167,13 @@ impl Answering {
 
     /// Decides and encodes. Nothing in here is meant to panic; if it does, Chat still gets its answer and the record
     /// that is missing is counted.
-    fn judge(&self, caller: Caller, query: BTreeMap<String, String>, received: Received, received_at: Timestamp) -> Judged {
+    fn judge(
+        &self,
+        caller: Caller,
+        query: BTreeMap<String, String>,
+        received: Received,
+        received_at: Timestamp,
+    ) -> Judged {
         let command = caller.command.clone();
         let judging = AssertUnwindSafe(|| self.judge_unguarded(caller, query, received, received_at));
         catch_unwind(judging).unwrap_or_else(|_| {

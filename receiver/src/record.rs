@@ -85,7 +85,13 @@ impl Boot {
     }
 
     /// The record of a request that is not from Chat: what its query claims, without a body and a decision.
-    pub(crate) fn record_of_forged(&self, query: Query<'_>, outcome: Outcome, rung: Rung, at: Timestamp) -> AuditRecord {
+    pub(crate) fn record_of_forged(
+        &self,
+        query: Query<'_>,
+        outcome: Outcome,
+        rung: Rung,
+        at: Timestamp,
+    ) -> AuditRecord {
         let (app, command) = query.claims();
         AuditRecord {
             app: app.and_then(|text| text.parse::<AppId>().ok()),

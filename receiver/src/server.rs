@@ -32,9 +32,10 @@
 mod connection;
 mod places;
 mod streams;
+mod told;
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ use crate::drain::Drain;
 use crate::tls::{Handshakes, Spoken};
 use connection::Orders;
 use places::{Place, Places};
+use told::Told;
 
 /// From one request to the next one, idle time included. Long, because Chat keeps connections and never repeats a
 /// callback: one that meets a closing connection passes unseen.
@@ -110,7 +112,7 @@ struct Connections {
 struct Group {
     until: watch::Sender<Until>,
     /// The same as `until` holds, to be read without a lock.
-    latest: Arc<AtomicU8>,
+    told: Arc<Told>,
 }
 
 /// How long a connection may live.
@@ -127,25 +129,20 @@ enum Until {
     Cut,
 }
 
-impl Until {
-    /// From its number; `Cut` where it has none.
-    fn of(number: u8) -> Self {
-        let each = [Self::Ended, Self::Answered, Self::Quiet, Self::Cut];
-        each[usize::from(number).min(each.len() - 1)]
-    }
-}
-
 impl Group {
     fn new(until: Until) -> Self {
         Self {
             until: watch::Sender::new(until),
-            latest: Arc::new(AtomicU8::new(until as u8)),
+            told: Arc::new(Told::new(until)),
         }
     }
 
     fn tell(&self, until: Until) {
-        self.latest.store(until as u8, Ordering::Relaxed);
-        self.until.send_replace(until); // wakes those who listen, and they find it in `latest`
+        // Within, so that whoever sees the one finds the other.
+        self.until.send_modify(|told| {
+            *told = until;
+            self.told.tell(until);
+        });
     }
 }
 
@@ -210,6 +207,9 @@ impl Connections {
             .header_read_timeout(None)
             .max_buf_size(BUFFER_BYTES_MAX)
             .max_headers(HEADERS_MAX)
+            // Whoever has ended its own side waits for its answer like anyone else, and nothing is read meanwhile: that a caller
+            // is gone is seen when its answer is written.
+            .half_close(true)
             .keep_alive(true);
         Self {
             http1,
@@ -251,7 +251,9 @@ impl Connections {
         };
         let connections = Arc::clone(self);
         tokio::spawn(async move {
-            connections.serve_encrypted(stream, &tls, stopping, orders, &taken).await;
+            connections
+                .serve_encrypted(stream, &tls, stopping, orders, &taken)
+                .await;
             drop((taken, place));
         });
     }

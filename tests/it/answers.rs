@@ -1,11 +1,13 @@
 //! What goes back to Chat, and what is kept of it.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use portcullis_schema::{AuditRecord, DecidedBy, Effect};
 use serde_json::{Value, json};
 
-use crate::support::{APP, Answer, Callback, Caller, Kafka, Kept, Site, TOKEN, Topic, head, wait_until};
+use crate::support::{APP, Answer, Callback, Caller, Kafka, Kept, PATIENCE, Site, TOKEN, Topic, head, wait_until};
 
 /// The sample of Chat's page "Before a Topic Is Created", comments included.
 const SAMPLE: &str = r#"{
@@ -16,6 +18,24 @@ const SAMPLE: &str = r#"{
 }"#;
 const GO_ON: &str = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
 const IN_FORCE_MAX: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_caller_that_has_ended_its_own_side_is_answered_all_the_same() {
+    let site = Site::at(Kafka::start());
+    let receiver = site.receiver().ready();
+    let request = Callback::topic("leckie", "MyFirstTopic").request();
+    for sent in [request.as_slice(), &request[..request.len() - 1]] {
+        let mut stream = TcpStream::connect(site.listen()).expect("a connection");
+        stream.write_all(sent).expect("written");
+        stream.shutdown(Shutdown::Write).expect("ended");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer, and then the end");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
+        assert!(answer.ends_with(GO_ON), "{answer:?}");
+    }
+    receiver.stop();
+}
 
 #[test]
 fn the_sample_of_the_protocol_page_may_go_on_and_is_recorded_whole() {

@@ -21,6 +21,9 @@ const STOP_MAX: Duration = Duration::from_secs(40);
 /// The kernel counts CPU time in ticks of 10 ms on every Linux that is in use.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Of ours, the threads that an answer waits for: the runtime's and the journal's writer.
+const ANSWERING: [&str; 2] = ["tokio-rt-worker", "journal"];
+
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,7 +81,7 @@ impl Contestant {
     pub(crate) fn takes_part_in(self, table: Table) -> bool {
         match table {
             Table::Peers => true,
-            Table::Half => self.is_ours() || self == Self::Bare,
+            Table::Half | Table::Undisturbed => self.is_ours() || self == Self::Bare,
             Table::Frozen | Table::Killed => self.records(),
         }
     }
@@ -245,6 +248,18 @@ impl Running {
         self.wait_until_ready()
     }
 
+    /// From now on what answers goes before everything else on its core ([`go_first`]); of ours, only what an answer waits for.
+    pub(crate) fn go_first(&self) -> io::Result<()> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let thread = thread?;
+            let name = fs::read_to_string(thread.path().join("comm"))?;
+            if !self.contestant.is_ours() || ANSWERING.contains(&name.trim()) {
+                go_first(&thread.file_name().to_string_lossy())?;
+            }
+        }
+        Ok(())
+    }
+
     /// User and system time of all its threads.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
@@ -308,6 +323,18 @@ fn spawn(words: &[String], cores: &str, log: &Path) -> io::Result<Child> {
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
+}
+
+/// Real-time priority for the thread of this id, and for those that it starts: no thread of the machine's own makes it wait.
+/// By `chrt`, since the system call is `unsafe`.
+pub(crate) fn go_first(thread: &str) -> io::Result<()> {
+    let status = Command::new("chrt").args(["--fifo", "--pid", "1", thread]).status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(
+            "chrt was refused: the table `undisturbed` needs root, or CAP_SYS_NICE",
+        )),
+    }
 }
 
 /// Free now; taken again at once, so that a clash is as good as impossible.

@@ -29,6 +29,9 @@ pub(crate) enum Table {
     /// Ours at half of its highest rate, the broker still for 60 s: latency, and how fast the backlog is published; beside
     /// the floor's latency at such a rate
     Half,
+    /// The same with the driver and the threads that answer at real-time priority: what it would be on a machine that does
+    /// nothing else; needs root
+    Undisturbed,
     /// The broker stands still for 10 s
     Frozen,
     /// kill -9 in the middle of the load

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::gettid;
 use serde::Serialize;
 
 use crate::Table;
-use crate::contestant::{Contestant, Running, Surroundings};
+use crate::contestant::{Contestant, Running, Surroundings, go_first};
 use crate::load::{self, Connected, DENIED, End, Load, Outcome, Pace, denied_operator};
 use crate::topic;
 
@@ -183,7 +184,7 @@ impl Bench {
         };
         let outcomes = match table {
             Table::Peers => self.fixed_then_saturated(&running, contestant, &name, &mut row)?,
-            Table::Half => self.half(&running, contestant, &mut row)?,
+            Table::Half | Table::Undisturbed => self.half(&running, contestant, &mut row)?,
             Table::Frozen => self.frozen(&running)?,
             Table::Killed => self.killed(&mut running)?,
         };
@@ -286,7 +287,16 @@ impl Bench {
         };
         let connected = Connected::make(load)?;
         let halved = thread::scope(|scope| {
-            let loading = scope.spawn(move || connected.run());
+            let undisturbed = row.table == Table::Undisturbed;
+            if undisturbed {
+                running.go_first()?;
+            }
+            let loading = scope.spawn(move || {
+                if undisturbed {
+                    go_first(&gettid().as_raw_nonzero().to_string())?;
+                }
+                connected.run()
+            });
             thread::sleep(AROUND);
             let before = own_clock()?;
             kill_process(self.broker, Signal::STOP)?;

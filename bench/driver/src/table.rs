@@ -6,6 +6,13 @@ use crate::Table;
 use crate::contestant::Contestant;
 use crate::measure::Row;
 
+/// Of both tables of half the highest rate.
+macro_rules! half_columns {
+    () => {
+        "| callbacks/s | p50 us | p99 us | p99.9 us | p99.9 us while still | p99.9 us from then on | the same two by its own clock, at most | worst us | backlog | in Kafka after s | published/s, × highest rate | peak MiB | unanswered | wrong | lost | doubled |"
+    };
+}
+
 /// The table in Markdown; contestants that were not measured have no line.
 pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
     let rows: Vec<&Row> = rows.iter().filter(|row| row.table == table).collect();
@@ -14,9 +21,11 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
         Table::Peers => {
             "| contestant | CPU us a callback | × bare | max/s | core busy, % | p50 us | p99 us | p99.9 us | peak MiB | unanswered | wrong | lost | doubled |"
         }
-        Table::Half => {
-            "| half of its highest rate, broker still for 60 s of 125 | callbacks/s | p50 us | p99 us | p99.9 us | p99.9 us while still | p99.9 us from then on | the same two by its own clock, at most | worst us | backlog | in Kafka after s | published/s, × highest rate | peak MiB | unanswered | wrong | lost | doubled |"
-        }
+        Table::Half => concat!(
+            "| half of its highest rate, broker still for 60 s of 125 ",
+            half_columns!()
+        ),
+        Table::Undisturbed => concat!("| the same at real-time priority ", half_columns!()),
         Table::Frozen => {
             "| broker still for 10 s of 20 | in 300 ms, % | unanswered | wrong | answered and lost | doubled |"
         }
@@ -52,7 +61,7 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
                     doubled,
                 ]
             }
-            Table::Half => {
+            Table::Half | Table::Undisturbed => {
                 let published = |row: &Row| row.published_per_second / row.per_second;
                 let of_ours = |cell: String| {
                     if contestant.is_ours() { cell } else { String::new() }

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -23,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::places::{Stage, Talk};
+use super::told::Told;
 use super::{FIRST_BYTES_WITHIN, Group, Until};
 use crate::answer::{self, Answering};
 use crate::patience::Patience;
@@ -81,8 +82,8 @@ fn held(resting: &Mutex<Option<Patience>>) -> MutexGuard<'_, Option<Patience>> {
 /// What a connection is told: with all of its group, or alone.
 pub(super) struct Orders {
     group: watch::Receiver<Until>,
-    /// What the group was told last, for who has no time to ask `group`.
-    latest: Arc<AtomicU8>,
+    /// What the group was told, for who does not listen.
+    told: Arc<Told>,
     talk: Arc<Talk>,
     /// The first bytes of a request have come by then, if one comes at once.
     heard_by: Instant,
@@ -92,7 +93,7 @@ impl Orders {
     pub(super) fn new(group: &Group, talk: Arc<Talk>) -> Self {
         Self {
             group: group.until.subscribe(),
-            latest: Arc::clone(&group.latest),
+            told: Arc::clone(&group.told),
             talk,
             heard_by: Instant::now() + FIRST_BYTES_WITHIN,
         }
@@ -107,25 +108,27 @@ impl Orders {
     ///
     /// A connection wakes its task twice for each callback, an order once in its life. Listening for one is five futures
     /// in one another, each with a line of memory of its own, so it is polled once, which leaves this task's waker there,
-    /// and again when there is something to hear. (All wakers of a task of the runtime wake the same task.)
+    /// and not again until something was told, which may have taken the waker. (All wakers of a task of the runtime wake
+    /// the same task.)
     pub(super) async fn unless_told<F: Future>(
         &mut self,
         least: Until,
         mut connection: Pin<&mut F>,
     ) -> Result<F::Output, Until> {
-        let (talk, latest) = (Arc::clone(&self.talk), Arc::clone(&self.latest));
-        let mut told = pin!(self.at_least(least));
-        let mut listens = false;
+        let (talk, group) = (Arc::clone(&self.talk), Arc::clone(&self.told));
+        let told = || [talk.news(), group.news()];
+        let mut listening = pin!(self.at_least(least));
+        let mut missed_nothing_since = None;
         poll_fn(|context| {
             if let Poll::Ready(ended) = connection.as_mut().poll(context) {
                 return Poll::Ready(Ok(ended));
             }
-            let quiet = talk.told() < least && Until::of(latest.load(Ordering::Relaxed)) < least;
-            if listens && quiet {
+            let news = told();
+            if missed_nothing_since == Some(news) && news.iter().all(|news| news.until() < least) {
                 return Poll::Pending;
             }
-            listens = true;
-            told.as_mut().poll(context).map(Err)
+            missed_nothing_since.get_or_insert(news);
+            listening.as_mut().poll(context).map(Err)
         })
         .await
     }
@@ -263,10 +266,13 @@ impl<W: Wire> AsyncWrite for Line<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::future::pending;
     use std::io::Write;
+    use std::time::Duration;
 
     use tokio::net::TcpListener;
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -326,5 +332,67 @@ mod tests {
         assert_eq!(read(&mut line).await, Poll::Pending, "the body is still to come");
         line.talk.enter(Stage::Writing);
         assert_eq!(read(&mut line).await, Poll::Ready(0));
+    }
+
+    #[tokio::test]
+    async fn an_order_is_heard_at_once_whatever_was_told_before_it_and_by_whom() {
+        const AT_ONCE: Duration = Duration::from_secs(10);
+        type Tell = fn(&Group, &Talk);
+        let by_group: Tell = |group, _| group.tell(Until::Cut);
+        let alone: Tell = |_, talk| talk.tell(Until::Cut);
+        let before: [&[Tell]; 4] = [
+            &[],
+            &[
+                |group, _| group.tell(Until::Answered),
+                |group, _| group.tell(Until::Answered),
+            ],
+            &[
+                |_, talk| talk.tell(Until::Answered),
+                |_, talk| talk.tell(Until::Answered),
+            ],
+            &[|group, _| group.tell(Until::Quiet), |_, talk| talk.tell(Until::Quiet)],
+        ];
+        for order in [by_group, alone] {
+            for before in before {
+                let (group, talk) = (Group::new(Until::Ended), Arc::new(Talk::new(Instant::now())));
+                let mut orders = Orders::new(&group, Arc::clone(&talk));
+                let listening = tokio::spawn(async move {
+                    let connection = pin!(pending::<()>());
+                    orders.unless_told(Until::Cut, connection).await
+                });
+                for tell in before.iter().chain([&order]) {
+                    yield_now().await;
+                    tell(&group, &talk);
+                }
+                let heard = timeout(AT_ONCE, listening)
+                    .await
+                    .expect("it is heard")
+                    .expect("no panic");
+                assert_eq!(heard, Err(Until::Cut));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_to_be_quiet_before_the_first_bytes_can_be_there_is_so_when_they_should_be() {
+        for told_first in [true, false] {
+            let (group, talk) = (Group::new(Until::Ended), Arc::new(Talk::new(Instant::now())));
+            let mut orders = Orders::new(&group, talk);
+            let began = Instant::now();
+            if told_first {
+                group.tell(Until::Quiet);
+            }
+            let listening = tokio::spawn(async move {
+                let connection = pin!(pending::<()>());
+                orders.unless_told(Until::Quiet, connection).await
+            });
+            yield_now().await;
+            if !told_first {
+                group.tell(Until::Quiet);
+            }
+            let heard = timeout(20 * FIRST_BYTES_WITHIN, listening).await.expect("it is heard");
+            assert_eq!(heard.expect("no panic"), Err(Until::Quiet));
+            assert!(began.elapsed() >= FIRST_BYTES_WITHIN - Duration::from_millis(1));
+        }
     }
 }

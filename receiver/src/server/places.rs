@@ -7,7 +7,7 @@
 //! one that a request has come in on.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, interval};
 use tracing::{info, warn};
 
+use super::told::{News, Told};
 use super::{HEAD_TIMEOUT, Until};
 
 /// Chat waits 2 s for the whole of a callback: whose head takes longer is answered for nobody.
@@ -57,9 +58,8 @@ pub(super) struct Talk {
     stage: AtomicU64,
     /// Requests that are being answered at once, of a connection that can carry several.
     under_way: AtomicUsize,
-    /// An [`Until`].
-    told: AtomicU8,
-    news: Notify,
+    told: Told,
+    heard: Notify,
 }
 
 /// Why a connection was ended by the receiver.
@@ -105,8 +105,8 @@ impl Talk {
             epoch,
             stage: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
-            told: AtomicU8::new(Until::Ended as u8),
-            news: Notify::new(),
+            told: Told::new(Until::Ended),
+            heard: Notify::new(),
         };
         talk.enter(Stage::Silent);
         talk
@@ -152,8 +152,8 @@ impl Talk {
     }
 
     pub(super) fn tell(&self, until: Until) {
-        self.told.fetch_max(until as u8, Ordering::Relaxed);
-        self.news.notify_one();
+        self.told.tell_at_least(until);
+        self.heard.notify_one();
     }
 
     /// Returns when it was told that, or more.
@@ -163,12 +163,17 @@ impl Talk {
             if told >= at_least {
                 return told;
             }
-            self.news.notified().await;
+            self.heard.notified().await;
         }
     }
 
-    pub(super) fn told(&self) -> Until {
-        Until::of(self.told.load(Ordering::Relaxed))
+    fn told(&self) -> Until {
+        self.told.news().until()
+    }
+
+    /// For who has no time for [`Talk::was_told`].
+    pub(super) fn news(&self) -> News {
+        self.told.news()
     }
 
     /// Why it must leave, if it must.
