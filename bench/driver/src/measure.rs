@@ -62,7 +62,7 @@ pub(crate) struct Row {
     pub(crate) lost: u64,
     /// In the topic more than once.
     pub(crate) doubled: u64,
-    /// At saturation; peers only.
+    /// A callback, at saturation; at half of the highest rate while the broker stands still, where nothing is published.
     pub(crate) cpu_us: f64,
     /// At saturation; peers only.
     pub(crate) per_second: f64,
@@ -300,7 +300,9 @@ impl Bench {
             thread::sleep(AROUND);
             let before = own_clock()?;
             kill_process(self.broker, Signal::STOP)?;
+            let cpu = running.cpu()?;
             thread::sleep(FROZEN_AT_HALF);
+            row.cpu_us = (running.cpu()? - cpu).as_secs_f64() * 1e6 / (rate as f64 * FROZEN_AT_HALF.as_secs_f64());
             row.backlog = backlog()?;
             let still = own_clock()?;
             kill_process(self.broker, Signal::CONT)?;

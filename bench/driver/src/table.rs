@@ -9,7 +9,7 @@ use crate::measure::Row;
 /// Of both tables of half the highest rate.
 macro_rules! half_columns {
     () => {
-        "| callbacks/s | p50 us | p99 us | p99.9 us | p99.9 us while still | p99.9 us from then on | the same two by its own clock, at most | worst us | backlog | in Kafka after s | published/s, × highest rate | peak MiB | unanswered | wrong | lost | doubled |"
+        "| callbacks/s | CPU us a callback while still | × bare | p50 us | p99 us | p99.9 us | p99.9 us while still | p99.9 us from then on | the same two by its own clock, at most | worst us | backlog | in Kafka after s | published/s, × highest rate | peak MiB | unanswered | wrong | lost | doubled |"
     };
 }
 
@@ -43,12 +43,13 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
         let wrong = figure(|row| row.wrong as f64, 0);
         let lost = figure(|row| row.lost as f64, 0);
         let doubled = figure(|row| row.doubled as f64, 0);
+        let ratio = bare.zip(median(&mine, |row| row.cpu_us));
+        let ratio = ratio.map_or_else(|| "-".to_owned(), |(bare, own)| format!("{:.1}", own / bare));
         let cells = match table {
             Table::Peers => {
-                let ratio = bare.zip(median(&mine, |row| row.cpu_us));
                 vec![
                     figure(|row| row.cpu_us, 1),
-                    ratio.map_or_else(|| "-".to_owned(), |(bare, own)| format!("{:.1}", own / bare)),
+                    ratio,
                     figure(|row| row.per_second, 0),
                     figure(|row| row.cpu_us * row.per_second / 1e4, 0),
                     figure(|row| row.latency_us[0].into(), 0),
@@ -68,6 +69,8 @@ pub(crate) fn markdown(table: Table, rows: &[Row]) -> String {
                 };
                 vec![
                     figure(|row| row.per_second / 2.0, 0),
+                    figure(|row| row.cpu_us, 1),
+                    ratio,
                     figure(|row| row.latency_us[0].into(), 0),
                     figure(|row| row.latency_us[1].into(), 0),
                     figure(|row| row.latency_us[2].into(), 0),

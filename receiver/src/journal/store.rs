@@ -83,8 +83,8 @@ pub(super) struct Store {
     place: Arc<Place>,
     spare: Spare,
     inner: Mutex<Inner>,
-    /// The writer's own; no reader waits for it.
-    frames: Mutex<Frames>,
+    /// What the writer makes frames in, where it does not at this moment.
+    frames: Mutex<Option<Frames>>,
     /// Where the publisher reads on.
     reading: Mutex<Option<Cursor>>,
     /// Where what is trimmed ends.
@@ -225,7 +225,8 @@ impl Store {
         block: Option<&Block>,
         durability: Durability,
     ) -> Result<u64, StoreError> {
-        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not held meanwhile: making room on a full disk commits a mark within this commit.
+        let mut frames = self.lock_frames().take().unwrap_or_default();
         let inner = self.lock();
         let (mut segment, trims) = (Arc::clone(&inner.newest.segment), inner.trims(first));
         drop(inner); // a reader does not wait for the disk
@@ -249,6 +250,7 @@ impl Store {
         }
         let bytes = (frame.len() - END.len()) as u64;
         segment.set_written(offset + bytes);
+        *self.lock_frames() = Some(frames);
 
         let mut inner = self.lock();
         inner.first = first;
@@ -435,6 +437,10 @@ impl Store {
     /// A thread that panicked while it held the lock has left whole segments.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_frames(&self) -> MutexGuard<'_, Option<Frames>> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
