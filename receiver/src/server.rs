@@ -242,7 +242,7 @@ impl Connections {
         let Some(tls) = self.tls.clone() else {
             let answering = Arc::clone(&self.answering);
             let http = self.http1.clone();
-            // A task of its own kind: with the handshake's and HTTP/2's state beside it each would be four times as large.
+            // A task of its own kind: with the handshake's and HTTP/2's state beside it each would be more than three times as large.
             tokio::spawn(async move {
                 connection::serve(stream, http, answering, stopping, orders).await;
                 drop((taken, place));
