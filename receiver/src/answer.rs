@@ -56,7 +56,7 @@ struct Judged {
 
 /// What the head of a request leads to.
 enum Head {
-    Callback(Announced),
+    Callback(Announced, Incoming),
     /// It is none, or not from Chat.
     Over(Reply),
 }
@@ -66,7 +66,6 @@ struct Announced {
     caller: Caller,
     /// What is kept of its query.
     query: BTreeMap<String, String>,
-    body: Incoming,
     received_at: Timestamp,
     began: Instant,
 }
@@ -84,20 +83,15 @@ pub(crate) fn answer<R>(
 ) -> impl Future<Output = R> {
     let head = app.read_head(request);
     async move {
-        let Announced {
-            caller,
-            query,
-            body,
-            received_at,
-            began,
-        } = match head {
-            Head::Callback(announced) => announced,
+        let (announced, body) = match head {
+            Head::Callback(announced, body) => (announced, body),
             Head::Over(reply) => return then(reply, patience),
         };
+        let (command, began) = (announced.caller.command.clone(), announced.began);
         patience.lasts_until(began + app.patience);
         let received = received::receive(body, app.body_bytes_max, &mut patience).await;
-        let (command, closing) = (caller.command.clone(), received.must_close());
-        let judged = app.judge(caller, query, received, received_at);
+        let closing = received.must_close();
+        let judged = app.judge(announced, received);
         if let Some(entry) = judged.entry {
             let recording = app.record(entry);
             // A full or broken journal is not waited for: the record stays in its queue, or is counted as lost; nor is any
@@ -156,26 +150,20 @@ impl Answering {
             Err(forged) => return Head::Over(unread(&body, self.turn_away(query, &forged, received_at, began))),
         };
         self.authenticity.holds();
-        Head::Callback(Announced {
+        let announced = Announced {
             caller,
             query: query.into_others(),
-            body,
             received_at,
             began,
-        })
+        };
+        Head::Callback(announced, body)
     }
 
     /// Decides and encodes. Nothing in here is meant to panic; if it does, Chat still gets its answer and the record
     /// that is missing is counted.
-    fn judge(
-        &self,
-        caller: Caller,
-        query: BTreeMap<String, String>,
-        received: Received,
-        received_at: Timestamp,
-    ) -> Judged {
-        let command = caller.command.clone();
-        let judging = AssertUnwindSafe(|| self.judge_unguarded(caller, query, received, received_at));
+    fn judge(&self, announced: Announced, received: Received) -> Judged {
+        let command = announced.caller.command.clone();
+        let judging = AssertUnwindSafe(|| self.judge_unguarded(announced, received));
         catch_unwind(judging).unwrap_or_else(|_| {
             self.lose(Loss::Panic);
             Judged {
@@ -187,13 +175,13 @@ impl Answering {
         })
     }
 
-    fn judge_unguarded(
-        &self,
-        caller: Caller,
-        query: BTreeMap<String, String>,
-        received: Received,
-        received_at: Timestamp,
-    ) -> Judged {
+    fn judge_unguarded(&self, announced: Announced, received: Received) -> Judged {
+        let Announced {
+            caller,
+            query,
+            received_at,
+            ..
+        } = announced;
         let end = received.end;
         let body = callback::Body::parse(&received.bytes, self.body_bytes_max);
         let callback = Callback::new(caller, query, body);
