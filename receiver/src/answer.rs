@@ -48,6 +48,7 @@ pub(crate) struct Answering {
 
 /// What one callback led to, before it is kept.
 struct Judged {
+    command: Command,
     reply: Reply,
     outcome: Outcome,
     rung: Rung,
@@ -87,7 +88,7 @@ pub(crate) fn answer<R>(
             Head::Callback(announced, body) => (announced, body),
             Head::Over(reply) => return then(reply, patience),
         };
-        let (command, began) = (announced.caller.command.clone(), announced.began);
+        let began = announced.began;
         patience.lasts_until(began + app.patience);
         let received = received::receive(body, app.body_bytes_max, &mut patience).await;
         let closing = received.must_close();
@@ -100,7 +101,7 @@ pub(crate) fn answer<R>(
                 let _late = patience.within(recording).await;
             }
         }
-        app.metrics.answered(&command, judged.outcome, began.elapsed());
+        app.metrics.answered(&judged.command, judged.outcome, began.elapsed());
         if judged.rung == Rung::Overloaded {
             app.overload.answered();
         }
@@ -149,7 +150,7 @@ impl Answering {
             Ok(caller) => caller,
             Err(forged) => return Head::Over(unread(&body, self.turn_away(query, &forged, received_at, began))),
         };
-        self.authenticity.holds();
+        self.authenticity.holds(caller.app);
         let announced = Announced {
             caller,
             query: query.into_others(),
@@ -168,6 +169,7 @@ impl Answering {
             self.lose(Loss::Panic);
             Judged {
                 reply: reply::to_decision(&command, &[], &self.decisions.fall_back(&command)),
+                command,
                 outcome: Outcome::Panicked,
                 rung: Rung::Normal,
                 entry: None,
@@ -192,8 +194,10 @@ impl Answering {
         };
         let outcome = outcome(&callback, end, rung, &decision);
         let reply = reply::to_decision(callback.command(), &callback.items, &decision);
+        let command = callback.command().clone();
         let record = self.boot.record(callback, &decision, outcome, rung, received_at);
         Judged {
+            command,
             reply,
             outcome,
             rung,
@@ -203,9 +207,13 @@ impl Answering {
 
     /// 403: the sender is not Chat. Recorded within a budget, so that it cannot fill the journal.
     fn turn_away(&self, query: Query<'_>, forged: &Forged, at: Timestamp, began: Instant) -> Reply {
-        let command = Command::parse(query.claims().1.unwrap_or_default());
+        let (app, command) = query.claims();
+        let (app, command) = (
+            app.and_then(|text| text.parse().ok()),
+            Command::parse(command.unwrap_or_default()),
+        );
         let ahead_seconds = query.ahead_seconds(at);
-        self.authenticity.fails(forged, ahead_seconds, began.into_std());
+        self.authenticity.fails(app, forged, ahead_seconds, began.into_std());
         if self.forged_budget.take(began.into_std()) {
             let record = self.boot.record_of_forged(query, Outcome::Forged, self.rung(), at);
             if let Some(entry) = self.encoded(&record) {
@@ -267,7 +275,7 @@ fn question(callback: &Callback, end: End) -> Question<'_> {
         client_ip: callback.client_ip(),
         name: callback.name(),
         items: &callback.items,
-        readable: end == End::Whole && callback.body.is_json(),
+        readable: end == End::Whole && callback.is_json,
     }
 }
 
@@ -276,7 +284,7 @@ fn outcome(callback: &Callback, end: End, rung: Rung, decision: &Decision) -> Ou
     match end {
         End::TooLarge { .. } => Outcome::TooLarge,
         End::Stalled => Outcome::Stalled,
-        End::Whole if !callback.body.is_json() => Outcome::Unreadable,
+        End::Whole if !callback.is_json => Outcome::Unreadable,
         End::Whole if rung == Rung::Overloaded => Outcome::Overloaded,
         End::Whole if decision.effect != Effect::Allow || !decision.refused.is_empty() => Outcome::Denied,
         End::Whole if decision.by == DecidedBy::Fallback => Outcome::Fallback,

@@ -139,7 +139,7 @@ impl Receiver {
             journal: journal.clone(),
             metrics,
             forged_budget: Budget::new(FORGED_PER_SECOND, FORGED_BURST, Instant::now()),
-            authenticity: Authenticity::new(registry),
+            authenticity: Authenticity::new(&config.apps, registry),
             overload: Overload::default(),
         });
         let (watched, deadline) = (Arc::clone(&answering), config.reply_deadline);
@@ -189,6 +189,7 @@ impl Receiver {
             apps, fallback, tls, ..
         } = &config;
         self.answering.apps.store(Arc::new(apps.clone()));
+        self.answering.authenticity.set_apps(apps);
         self.answering.decisions.set_fallback(fallback.clone());
         let shown = match (&self.tls, tls) {
             (Some((handshakes, expiry)), Some(certificate)) => {

@@ -37,21 +37,28 @@ pub struct Callback {
     pub items: Vec<Item>,
     /// The command that the body names, where it is another than the query's.
     pub body_command: Option<String>,
+    /// Whether its body could be read.
+    pub is_json: bool,
 }
 
 impl Callback {
     /// `others` is what a record keeps of the query ([`Query::into_others`]). Never fails: whatever the body is, an
-    /// authentic callback is answered.
-    pub fn new(caller: Caller, others: BTreeMap<String, String>, body: Body) -> Self {
-        let fields = match &body {
-            Body::Json(json) => Fields::read(json, &caller.command),
-            Body::Empty | Body::Text(_) | Body::Bytes(_) => Fields::default(),
-        };
+    /// authentic callback is answered. Where the query names no command, the body does.
+    pub fn new(mut caller: Caller, others: BTreeMap<String, String>, body: Body) -> Self {
+        let json = body.readable();
+        if let Some(json) = json.as_deref().filter(|_| caller.command.name().is_empty())
+            && let Some(named) = fields::command(json)
+        {
+            caller.set_command(&named);
+        }
+        let is_json = json.is_some();
+        let fields = json.map_or_else(Fields::default, |json| Fields::read(&json, &caller.command));
         let other_command = fields.command.filter(|named| named != caller.command.name());
         Self {
             caller,
             query: others,
             body,
+            is_json,
             operator: fields.operator,
             name: fields.name,
             items: fields.items,

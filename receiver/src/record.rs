@@ -97,7 +97,7 @@ impl Boot {
             app: app.and_then(|text| text.parse::<AppId>().ok()),
             command: command.unwrap_or_default().chars().take(128).collect(),
             rejection: outcome.rejection().map(str::to_owned),
-            query: query.into_others(),
+            query: query.into_others_within(FORGED_QUERY_BYTES_MAX),
             rung,
             ..self.blank(at)
         }
@@ -128,6 +128,10 @@ impl Boot {
         }
     }
 }
+
+/// What is kept of a stranger's query: ten times what Chat's has. Each byte takes up to six in a record, so with all that
+/// the budget lets through these are 60 KiB a second.
+const FORGED_QUERY_BYTES_MAX: usize = 1 << 10;
 
 /// Most records are smaller; a larger one is moved once or twice while it is written.
 const USUAL_BYTES: usize = 1 << 10;

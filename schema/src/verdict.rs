@@ -1,7 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::{AppId, Command, Effect, Subject, SubjectError, SubjectKind, Timestamp};
@@ -23,7 +24,7 @@ pub struct Verdict {
     /// What it does.
     pub effect: Effect,
     /// The refusal's code; a command that cannot carry it answers its plain refusal, see [`crate::Codes::code`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "code")]
     pub code: Option<u32>,
     /// What the caller reads with the code.
     #[serde(default)]
@@ -83,6 +84,22 @@ pub enum VerdictError {
     /// The key has another form.
     #[error("key {0:?} is not APP/KIND/VALUE/SOURCE")]
     KeyForm(String),
+}
+
+/// A number, or its digits as text. One that no command could carry is as good as none: who is to be refused is refused.
+fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Spelled {
+        Code(u32),
+        Text(String),
+        Other(IgnoredAny),
+    }
+    Ok(match Spelled::deserialize(deserializer)? {
+        Spelled::Code(code) => Some(code),
+        Spelled::Text(text) => text.parse().ok(),
+        Spelled::Other(IgnoredAny) => None,
+    })
 }
 
 impl Source {
@@ -157,7 +174,27 @@ impl FromStr for VerdictKey {
 
 #[cfg(test)]
 mod tests {
-    use super::VerdictKey;
+    use super::{Verdict, VerdictKey};
+
+    #[test]
+    fn a_verdict_whose_code_no_command_could_carry_is_one_all_the_same() {
+        for (code, read) in [
+            ("10101", Some(10_101)),
+            ("\"10101\"", Some(10_101)),
+            ("-1", None),
+            ("99999999999", None),
+            ("10101.5", None),
+            ("\"later\"", None),
+            ("null", None),
+            ("[]", None),
+        ] {
+            let json = format!(
+                r#"{{"id":"01935e1c-0000-7000-8000-000000000000","app":1,"subject":{{"kind":"operator","value":"a"}},
+                "effect":"deny","code":{code},"source":"rule","issued_at":"2026-01-01T00:00:00Z"}}"#
+            );
+            assert_eq!(Verdict::decode(json.as_bytes()).expect(code).code, read, "{code}");
+        }
+    }
 
     #[test]
     fn a_key_reads_back_also_where_the_value_has_slashes() {

@@ -31,7 +31,7 @@ impl Body {
         }
         let bytes = unfolded(bytes, bytes_max).map_or(Cow::Borrowed(bytes), Cow::Owned);
         match std::str::from_utf8(&bytes) {
-            Ok(text) => match compact(text).and_then(|json| RawValue::from_string(json).ok()) {
+            Ok(text) => match json(text, Controls::Refused) {
                 Some(json) => Self::Json(json),
                 None => Self::Text(text.to_owned()),
             },
@@ -39,9 +39,15 @@ impl Body {
         }
     }
 
-    /// Whether a decision can read it.
-    pub fn is_json(&self) -> bool {
-        matches!(self, Self::Json(_))
+    /// The JSON that a decision reads; `None` where there is none. What is JSON but for bytes that are no UTF-8, or for
+    /// control characters inside its strings, is read as less strict parsers do: who acts must be judged all the same.
+    pub(super) fn readable(&self) -> Option<Cow<'_, RawValue>> {
+        match self {
+            Self::Json(json) => Some(Cow::Borrowed(json)),
+            Self::Text(text) => json(text, Controls::Escaped).map(Cow::Owned),
+            Self::Bytes(bytes) => json(&String::from_utf8_lossy(bytes), Controls::Escaped).map(Cow::Owned),
+            Self::Empty => None,
+        }
     }
 
     /// Puts it into the field of `record` that it belongs to.
@@ -71,10 +77,23 @@ fn unfolded(bytes: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
     (unfolded.len() <= bytes_max).then_some(unfolded)
 }
 
+/// What becomes of control characters, which JSON has no place for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Controls {
+    /// It is no JSON.
+    Refused,
+    /// In a string they are escaped, elsewhere left out.
+    Escaped,
+}
+
+fn json(text: &str, controls: Controls) -> Option<Box<RawValue>> {
+    RawValue::from_string(compact(text, controls)?).ok()
+}
+
 /// One line of JSON: a byte-order mark, comments (Chat's own samples have them) and blanks outside of strings left out.
 /// `None` when it nests deeper than [`DEPTH_MAX`] or a comment or string does not end; whether the rest is JSON, the
 /// parser says. A caller's spelling of numbers, escapes, repeated and unknown fields stays as it came.
-fn compact(text: &str) -> Option<String> {
+fn compact(text: &str, controls: Controls) -> Option<String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let bytes = text.as_bytes();
     let mut kept = Vec::with_capacity(bytes.len());
@@ -83,10 +102,14 @@ fn compact(text: &str) -> Option<String> {
     while let Some(byte) = bytes.get(at) {
         match byte {
             b' ' | b'\t' | b'\n' | b'\r' => at += 1,
+            b'\0'..b' ' if controls == Controls::Escaped => at += 1,
             b'/' => at = comment_end(bytes, at)?,
             b'"' => {
                 let end = string_end(bytes, at)?;
-                kept.extend_from_slice(&bytes[at..end]);
+                match controls {
+                    Controls::Refused => kept.extend_from_slice(&bytes[at..end]),
+                    Controls::Escaped => escape_controls(&bytes[at..end], &mut kept),
+                }
                 at = end;
             }
             b'[' | b'{' if depth == DEPTH_MAX => return None,
@@ -104,6 +127,15 @@ fn compact(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(kept).ok()
+}
+
+fn escape_controls(string: &[u8], kept: &mut Vec<u8>) {
+    for byte in string {
+        match byte {
+            b'\0'..b' ' => kept.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            _ => kept.push(*byte),
+        }
+    }
 }
 
 /// Behind the string that starts at `start`.
@@ -124,7 +156,7 @@ fn comment_end(bytes: &[u8], start: usize) -> Option<usize> {
         b'/' => Some(
             bytes[start..]
                 .iter()
-                .position(|byte| *byte == b'\n')
+                .position(|byte| matches!(byte, b'\n' | b'\r'))
                 .map_or(bytes.len(), |length| start + length),
         ),
         b'*' => bytes[start + 2..]
@@ -162,8 +194,8 @@ mod tests {
 
     #[test]
     fn the_sample_with_comments_is_json() {
-        let sample = "\u{feff}{\n\"CallbackCommand\": \"Group.CallbackBeforeCreateTopic\", // Callback command\n\
-                      \"Name\": \"a // \\\" b\" /* Group name */\n} // end";
+        let sample = "\u{feff}{\n\"CallbackCommand\": \"Group.CallbackBeforeCreateTopic\", // Callback command\r\
+                      \"Name\": \"a // \\\" b\" /* Group name */\r} // end";
         assert_eq!(
             json(sample).as_deref(),
             Some("{\"CallbackCommand\":\"Group.CallbackBeforeCreateTopic\",\"Name\":\"a // \\\" b\"}")
@@ -208,6 +240,34 @@ mod tests {
         }
         assert!(matches!(Body::parse(&[b'{', 0xff], MAX), Body::Bytes(kept) if kept == [b'{', 0xff]));
         assert!(matches!(Body::parse(&[], MAX), Body::Empty));
+    }
+
+    #[test]
+    fn what_is_json_but_for_odd_bytes_is_kept_as_it_came_and_read_as_a_person_would() {
+        for (body, read) in [
+            (&b"{\"Name\":\"a\xffb\"}"[..], "{\"Name\":\"a\u{fffd}b\"}"),
+            (
+                b"{\"Name\":\"a\xed\xa0\x80\"}",
+                "{\"Name\":\"a\u{fffd}\u{fffd}\u{fffd}\"}",
+            ),
+            (b"{\"Name\":\"a\nb\0\"}", "{\"Name\":\"a\\u000ab\\u0000\"}"),
+            (b"{\"Name\":\"a\"}\0\0", "{\"Name\":\"a\"}"),
+            (b"{\"Name\":\"a\", // \"\xff\r \"b\":1}\x01", "{\"Name\":\"a\",\"b\":1}"),
+        ] {
+            let parsed = Body::parse(body, MAX);
+            assert_eq!(
+                parsed.readable().map(|json| json.get().to_owned()).as_deref(),
+                Some(read)
+            );
+            match parsed {
+                Body::Text(kept) => assert_eq!(kept.as_bytes(), body),
+                Body::Bytes(kept) => assert_eq!(kept, body),
+                Body::Empty | Body::Json(_) => panic!("{read}"),
+            }
+        }
+        for body in [&b"a=b"[..], b"", b"{\"Name\":\"a\xff", b"{\"Name\":\"a\n"] {
+            assert!(Body::parse(body, MAX).readable().is_none());
+        }
     }
 
     #[test]

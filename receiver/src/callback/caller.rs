@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use portcullis_schema::{AppId, Command, Timestamp};
 use sha2::{Digest, Sha256};
@@ -22,7 +22,7 @@ const PLATFORM_CHARS_MAX: usize = 64;
 pub struct Caller {
     /// The app, one of ours.
     pub app: AppId,
-    /// The command; where the query names none, an unknown one with an empty name.
+    /// The command; where neither the query nor the body names one, an unknown one with an empty name.
     pub command: Command,
     /// The address of the user's device.
     pub client_ip: Option<IpAddr>,
@@ -69,11 +69,32 @@ impl Caller {
         }
         Ok(Self {
             app,
-            command: Command::parse(&cut(query.command.as_deref().unwrap_or_default(), COMMAND_CHARS_MAX)),
-            client_ip: query.client_ip.as_deref().and_then(|text| text.parse::<IpAddr>().ok()),
+            command: command(query.command.as_deref().unwrap_or_default()),
+            client_ip: query.client_ip.as_deref().and_then(address),
             platform: query.platform.as_deref().map(|text| cut(text, PLATFORM_CHARS_MAX)),
         })
     }
+}
+
+impl Caller {
+    /// As the body names it.
+    pub(super) fn set_command(&mut self, name: &str) {
+        self.command = command(name);
+    }
+}
+
+fn command(name: &str) -> Command {
+    Command::parse(&cut(name, COMMAND_CHARS_MAX))
+}
+
+/// Chat's pages show plain addresses; with brackets, a port or blanks it is the same one.
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().or_else(|| {
+        let text = text.trim();
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let with_port = || text.parse().map(|address: SocketAddr| address.ip());
+        bare.unwrap_or(text).parse().or_else(|_| with_port()).ok()
+    })
 }
 
 fn check_sign(query: &Query<'_>, tokens: &Tokens, now: Timestamp) -> Result<(), Forged> {
@@ -202,6 +223,28 @@ mod tests {
         ] {
             let query = format!("SdkAppid=1&Sign={SIGN}&RequestTime={time}");
             assert_eq!(check(&query, right, TIME), Err(Forged::OutsideWindow), "{time}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_the_same_with_brackets_a_port_and_blanks() {
+        for (text, read) in [
+            ("203.0.113.5", Some("203.0.113.5")),
+            ("203.0.113.5:4711", Some("203.0.113.5")),
+            ("203.0.113.5%20", Some("203.0.113.5")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("[2001:db8::1]:443", Some("2001:db8::1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("203.0.113.005", None),
+            ("[203.0.113.5", None),
+            ("", None),
+        ] {
+            let caller = check(&format!("SdkAppid=1&ClientIP={text}"), &[], TIME).expect("unsigned");
+            assert_eq!(
+                caller.client_ip.map(|address| address.to_string()).as_deref(),
+                read,
+                "{text}"
+            );
         }
     }
 

@@ -1,7 +1,6 @@
-use std::borrow::Cow;
 use std::fmt;
 
-use portcullis_schema::text::FOLDED_CHARS_MAX;
+use portcullis_schema::text::FOLDED_BYTES_MAX;
 use portcullis_schema::{Command, CommandKind};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -57,21 +56,27 @@ impl Fields {
         let raw = pick(json, names);
         let [command, name, message, info, items, ..] = raw;
         let state_of = info.filter(|_| kind == Some(CommandKind::StateChange));
-        let operator = raw[OPERATORS..].iter().find_map(|raw| text((*raw)?));
+        let operator = raw[OPERATORS..].iter().find_map(|raw| account((*raw)?));
         let items = match (items, list) {
             (Some(items), Some(list)) => list.read(items),
             _ => Vec::new(),
         };
         Self {
             command: command.and_then(text),
-            operator: operator.or_else(|| text(pick(state_of?, ["To_Account"])[0]?)),
-            name: name
-                .and_then(text)
-                .or_else(|| message.and_then(message_text))
+            operator: operator.or_else(|| account(pick(state_of?, ["To_Account"])[0]?)),
+            // What a message says comes before a name that it should not have.
+            name: message
+                .and_then(message_text)
+                .or_else(|| name.and_then(text))
                 .or_else(|| texts(items.iter().filter_map(|item| item.text.clone()))),
             items,
         }
     }
+}
+
+/// The command that a body names.
+pub(super) fn command(json: &RawValue) -> Option<String> {
+    text(pick(json, ["CallbackCommand"])[0]?)
 }
 
 /// Where the names of the operator begin among those that are picked.
@@ -117,9 +122,9 @@ impl List {
     /// What has no account is left out: nothing could be answered about it.
     fn read(&self, raw: &RawValue) -> Vec<Item> {
         let items = elements(raw).into_iter().filter_map(|item| {
-            let [account, said] = pick(item, [self.account, self.text]);
+            let [who, said] = pick(item, [self.account, self.text]);
             Some(Item {
-                account: text(account?)?,
+                account: account(who?)?,
                 text: said.and_then(text),
             })
         });
@@ -135,14 +140,13 @@ fn message_text(raw: &RawValue) -> Option<String> {
     }))
 }
 
-/// One a line, as far as a decision folds them; `None` where there is none.
+/// One a line, and one beyond what a decision folds, so that it sees that there is more; `None` where there is none.
 fn texts(lines: impl Iterator<Item = String>) -> Option<String> {
-    const BYTES_MAX: usize = 4 * FOLDED_CHARS_MAX;
     let mut all: Option<String> = None;
     for line in lines {
         match &mut all {
             None => all = Some(line),
-            Some(all) if all.len() >= BYTES_MAX => break,
+            Some(all) if all.len() > FOLDED_BYTES_MAX => break,
             Some(all) => {
                 all.push('\n');
                 all.push_str(&line);
@@ -171,8 +175,9 @@ fn pick<'a, const N: usize>(raw: &'a RawValue, names: [&str; N]) -> [Option<&'a 
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut picked = [None; N];
-            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                match self.0.iter().position(|name| !name.is_empty() && *name == key) {
+            // As it stands, for a key that cannot be decoded is only one that nobody asks for.
+            while let Some(key) = map.next_key::<&RawValue>()? {
+                match self.0.iter().position(|name| !name.is_empty() && is(key, name)) {
                     Some(index) => picked[index] = Some(map.next_value()?),
                     None => drop(map.next_value::<IgnoredAny>()?),
                 }
@@ -183,6 +188,20 @@ fn pick<'a, const N: usize>(raw: &'a RawValue, names: [&str; N]) -> [Option<&'a 
 
     let mut deserializer = serde_json::Deserializer::from_str(raw.get());
     deserializer.deserialize_map(Pick(names)).unwrap_or([None; N])
+}
+
+/// Whether the key is `name`, however it is spelled.
+fn is(key: &RawValue, name: &str) -> bool {
+    let key = key.get();
+    match key.contains('\\') {
+        true => serde_json::from_str::<String>(key).is_ok_and(|key| key == name),
+        false => key.trim_matches('"') == name,
+    }
+}
+
+/// A text that names somebody: an empty one is as good as none.
+fn account(raw: &RawValue) -> Option<String> {
+    text(raw).filter(|account| !account.is_empty())
 }
 
 /// A text, or the digits of a number. A lone surrogate, which JSON can spell and Unicode cannot, becomes a replacement
@@ -255,6 +274,17 @@ mod tests {
             let fields = read(&format!(r#"{{"Name":{odd},"Operator_Account":"leckie"}}"#));
             assert_eq!(fields.operator.as_deref(), Some("leckie"), "{odd}");
         }
+        for odd in [
+            r#""\ud800":1"#,
+            r#""\ud800\u0041":{"a":[]}"#,
+            r#""":0"#,
+            r#""Name":{"\udc00":1}"#,
+        ] {
+            let operator = r#""\u004fperator_Account":"leckie""#;
+            for body in [format!("{{{odd},{operator}}}"), format!("{{{operator},{odd}}}")] {
+                assert_eq!(read(&body).operator.as_deref(), Some("leckie"), "{body}");
+            }
+        }
         assert_eq!(read("[1,2]"), Fields::default());
         assert_eq!(read("\"text\""), Fields::default());
     }
@@ -273,6 +303,26 @@ mod tests {
         ] {
             assert_eq!(name(written).as_deref(), read, "{written}");
         }
+    }
+
+    #[test]
+    fn an_empty_account_is_nobody_and_hides_nobody() {
+        let fields = read_of(
+            CommandKind::BeforeApplyJoinGroup,
+            r#"{"Requestor_Account":"","Requester_Account":"jared"}"#,
+        );
+        assert_eq!(fields.operator.as_deref(), Some("jared"));
+        assert_eq!(read(r#"{"Operator_Account":""}"#).operator, None);
+    }
+
+    #[test]
+    fn a_name_hides_nothing_of_what_a_message_says() {
+        let message = r#""MsgBody":[{"MsgType":"TIMTextElem","MsgContent":{"\ud800":1,"Text":"red"}}]"#;
+        let fields = read_of(
+            CommandKind::BeforeSendMessage,
+            &format!(r#"{{"From_Account":"jared","Name":"harmless",{message}}}"#),
+        );
+        assert_eq!(fields.name.as_deref(), Some("red"));
     }
 
     #[test]

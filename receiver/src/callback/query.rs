@@ -7,6 +7,11 @@ use portcullis_schema::{Command, Timestamp};
 /// Parameters kept beside Chat's own; a query is at most a request line long, this bounds the map.
 const OTHERS_MAX: usize = 32;
 
+/// What Chat calls the platforms of devices.
+const PLATFORMS: [&str; 9] = [
+    "RESTAPI", "Web", "Android", "iOS", "Windows", "Mac", "macOS", "iPad", "Unknown",
+];
+
 /// The parameters of the URL. Chat's own are compared without case: its pages print `SdkAppid` and `SdkAppId`. They are
 /// borrowed from it where nothing in them is escaped: what a record keeps of them is copied once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +24,7 @@ pub struct Query<'url> {
     pub(super) request_time: Option<Cow<'url, str>>,
     /// The first of Chat's parameters that was there twice.
     pub(super) repeated: Option<&'static str>,
+    has_content_type: bool,
     others: BTreeMap<String, String>,
 }
 
@@ -57,6 +63,20 @@ impl<'url> Query<'url> {
         others
     }
 
+    /// The same of a stranger: as many bytes of it as `bytes_max`, the names in their order, so that a long one takes no more
+    /// room than others.
+    pub fn into_others_within(self, bytes_max: usize) -> BTreeMap<String, String> {
+        let mut left = bytes_max;
+        let mut cut = |mut text: String| {
+            text.truncate(text.floor_char_boundary(left));
+            left -= text.len();
+            text
+        };
+        let others = self.into_others().into_iter();
+        let kept = others.map(|(name, value)| (cut(name), cut(value)));
+        kept.filter(|(name, _)| !name.is_empty()).collect()
+    }
+
     /// The app and the command as they are claimed, of a request that is not authentic.
     pub fn claims(&self) -> (Option<&str>, Option<&str>) {
         (self.app.as_deref(), self.command.as_deref())
@@ -80,6 +100,7 @@ impl<'url> Query<'url> {
             self.command
                 .as_mut()
                 .filter(|name| matches!(Command::parse(name), Command::Other(_))),
+            self.platform.as_mut().filter(|name| !PLATFORMS.contains(&&***name)),
         ];
         for value in own.into_iter().flatten().filter(|value| holds_secret(value)) {
             *value = Cow::Borrowed(MASK);
@@ -107,6 +128,9 @@ impl<'url> Query<'url> {
         } else if name.eq_ignore_ascii_case("RequestTime") {
             (&mut self.request_time, "RequestTime")
         } else {
+            if name.eq_ignore_ascii_case("contenttype") && std::mem::replace(&mut self.has_content_type, true) {
+                self.repeated.get_or_insert("contenttype");
+            }
             if self.others.len() < OTHERS_MAX {
                 self.others.insert(name.to_owned(), value.into_owned());
             }
@@ -138,12 +162,30 @@ mod tests {
     }
 
     #[test]
+    fn of_a_stranger_no_more_is_kept_than_has_room() {
+        let long = "ü".repeat(10_000);
+        let others = Query::parse(&format!("a=b&b={long}&{long}=c&RequestTime={long}")).into_others_within(100);
+        let bytes = |text: &String| text.len();
+        assert_eq!(
+            others
+                .iter()
+                .map(|(name, value)| bytes(name) + bytes(value))
+                .sum::<usize>(),
+            100
+        );
+        assert_eq!(others.get("RequestTime").map(bytes), Some(88));
+        assert!(!others.contains_key(&long), "{others:?}");
+    }
+
+    #[test]
     fn a_token_is_masked_wherever_it_stands_and_what_chat_sends_is_kept() {
         let secret = |text: &str| text.contains("s3cret");
         let mut query = Query::parse(
-            "token=as3cret&s3cret&s3cretly=1&RequestTime=s3cret&ClientIP=s3cret&CallbackCommand=s3cret&a=b&Sign=s3cret",
+            "token=as3cret&s3cret&s3cretly=1&RequestTime=s3cret&ClientIP=s3cret&CallbackCommand=s3cret&a=b&Sign=s3cret&\
+             OptPlatform=s3cret",
         );
         query.mask(secret);
+        assert_eq!(query.platform.as_deref(), Some("***"));
         assert_eq!(query.claims().1, Some("***"));
         let others: Vec<(String, String)> = query.into_others().into_iter().collect();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -159,7 +201,8 @@ mod tests {
         );
 
         // Whatever the token is, what decides is left alone.
-        let mut query = Query::parse("RequestTime=1669872112&ClientIP=192.0.2.1&CallbackCommand=State.StateChange");
+        let mut query =
+            Query::parse("RequestTime=1669872112&ClientIP=192.0.2.1&CallbackCommand=State.StateChange&OptPlatform=iOS");
         let before = query.clone();
         query.mask(|_| true);
         assert_eq!(query, before);

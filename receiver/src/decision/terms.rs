@@ -32,14 +32,16 @@ impl Terms {
         self.patterns.is_empty()
     }
 
-    /// Every term of `app` inside `skeleton`; one that is there several times is visited as often.
+    /// Every term of `app` inside `skeleton`, once: a text may hold the same one thousands of times.
     pub(super) fn each_in(&self, app: AppId, skeleton: &str, mut visit: impl FnMut(&str)) {
         let Some(automaton) = &self.automaton else {
             return;
         };
+        let mut found_before = vec![false; self.patterns.len()];
         for found in automaton.find_overlapping_iter(skeleton) {
-            let (term, apps) = &self.patterns[found.pattern().as_usize()];
-            if apps.contains(&app) {
+            let index = found.pattern().as_usize();
+            let (term, apps) = &self.patterns[index];
+            if !std::mem::replace(&mut found_before[index], true) && apps.contains(&app) {
                 visit(term);
             }
         }
