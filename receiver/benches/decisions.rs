@@ -14,6 +14,7 @@ use portcullis_receiver::decision::{Decisions, Keeper, Question};
 use portcullis_schema::{AppId, Command, Effect, Source, Subject, SubjectKind, Timestamp, Verdict, id};
 
 const MILLION: usize = 1_000_000;
+const TERMS: usize = 100_000;
 const APP: AppId = AppId(1_400_000_001);
 
 fn main() {
@@ -22,6 +23,7 @@ fn main() {
         held(subjects, now);
     }
     at_once(now);
+    longest_texts(now);
 }
 
 fn operator(number: usize) -> String {
@@ -94,6 +96,51 @@ fn held(subjects: usize, now: Timestamp) {
         mean(0),
         mean(subjects)
     );
+}
+
+/// One decision about each of the texts that take the most, beside as many terms as there may be.
+fn longest_texts(now: Timestamp) {
+    let (decisions, mut keeper) = Decisions::new(MILLION as u64, Fallback::default());
+    keeper.warm();
+    for number in 0..TERMS {
+        let term = Subject::parse(SubjectKind::Term, &format!("term {number} of many")).expect("a subject");
+        let verdict = Verdict {
+            subject: term,
+            ..verdict(number, now, Duration::from_secs(3_600))
+        };
+        keeper.put(&verdict, now);
+    }
+    keeper.settle(&[1, 2, 3]);
+    let command = Command::parse("Group.CallbackBeforeCreateTopic");
+    for (what, text) in [
+        ("a message of 12 KiB", "Hello modern World 100 ".repeat(534)),
+        ("12 KiB of ligatures of sentences", "\u{fdfa}".repeat(4_096)),
+        ("64 KiB of letters that become two", "m".repeat(64 << 10)),
+        ("64 KiB of marks in the wrong order", "\u{301}\u{316}".repeat(16 << 10)),
+        ("64 KiB of the beginnings of terms", "term 9999 of man ".repeat(3_855)),
+    ] {
+        let question = Question {
+            app: APP,
+            command: &command,
+            operator: Some("leckie"),
+            client_ip: None,
+            name: Some(&text),
+            items: &[],
+            readable: true,
+        };
+        let each = (0..100).map(|_| {
+            let began = Instant::now();
+            black_box(decisions.decide(black_box(&question), now));
+            began.elapsed()
+        });
+        let mut each: Vec<Duration> = each.collect();
+        each.sort();
+        println!(
+            "{what}: decided in {:.0?}, at best {:.0?}",
+            each[each.len() / 2],
+            each[0]
+        );
+    }
 }
 
 /// The longest decision while half a million expire together, and while a hundred thousand arrive.

@@ -237,6 +237,16 @@ impl fmt::Debug for Tokens {
     }
 }
 
+/// The same for every command.
+impl From<FallbackReply> for Fallback {
+    fn from(default: FallbackReply) -> Self {
+        Self {
+            default,
+            commands: BTreeMap::new(),
+        }
+    }
+}
+
 impl Fallback {
     /// The fallback of `command`.
     pub fn reply(&self, command: &Command) -> &FallbackReply {

@@ -119,7 +119,7 @@ pub struct RefusedItem {
 
 impl Question<'_> {
     /// Whether who acts can be cleared: of nobody there is no verdict.
-    fn is_whole(&self) -> bool {
+    fn can_be_cleared(&self) -> bool {
         self.readable && self.operator.is_some()
     }
 }
@@ -162,15 +162,20 @@ impl Decisions {
         if let Some((weight, held)) = best.found {
             return Decision::of(weight, &held, refusal, verdicts_at);
         }
-        if question.items.len() <= ITEMS_JUDGED_MAX {
-            if let Some(decision) = self.refuse_items(question, refusal, now, &mut text_left, &verdicts_at) {
-                return decision;
-            }
-            if question.is_whole() && text_left > 0 && self.is_warm() {
-                return Decision::unbidden(Effect::Allow, DecidedBy::Default, verdicts_at);
-            }
+        let few = question.items.len() <= ITEMS_JUDGED_MAX;
+        let refused = match few {
+            true => self.refuse_items(question, refusal, now, &mut text_left, &verdicts_at),
+            false => None,
+        };
+        if few && text_left > 0 && question.can_be_cleared() && self.is_warm() {
+            return refused.unwrap_or_else(|| Decision::unbidden(Effect::Allow, DecidedBy::Default, verdicts_at));
         }
-        self.fall_back(question.command)
+        // Of the others nobody knows: where the fallback denies, they are not let in beside those who are refused.
+        let fallback = self.fall_back(question.command);
+        match fallback.effect {
+            Effect::Allow => refused.unwrap_or(fallback),
+            Effect::Deny | Effect::Drop => fallback,
+        }
     }
 
     /// The callback may go on without some of its items; `None` where none of them is refused.

@@ -2,10 +2,10 @@
 
 include!(concat!(env!("OUT_DIR"), "/characters.rs"));
 
-/// What is folded of a text, in bytes, of it or of its skeleton, whichever are more. A message has at most 12 KiB, a group's
-/// name 30 bytes. The most that a receiver reads of a body by default, and a fraction of a millisecond, whatever
-/// stands in it: one character may unfold to 18.
-pub const FOLDED_BYTES_MAX: usize = 64 << 10;
+/// What is folded of a text, in bytes, of it or of its skeleton, whichever are more. A message has at most 12 KiB, which
+/// unfold to 120 KiB where they are ligatures of whole sentences. This many take half a millisecond at the most, whatever
+/// stands in them.
+pub const FOLDED_BYTES_MAX: usize = 128 << 10;
 
 /// Marks of one letter that are brought into their order: more than any language has, as many as the stream-safe text
 /// format of UAX 15 allows.

@@ -37,13 +37,27 @@ impl Terms {
         let Some(automaton) = &self.automaton else {
             return;
         };
-        let mut found_before = vec![false; self.patterns.len()];
+        let mut seen = Seen::default();
         for found in automaton.find_overlapping_iter(skeleton) {
             let index = found.pattern().as_usize();
             let (term, apps) = &self.patterns[index];
-            if !std::mem::replace(&mut found_before[index], true) && apps.contains(&app) {
+            if seen.is_first(index, self.patterns.len()) && apps.contains(&app) {
                 visit(term);
             }
         }
+    }
+}
+
+/// A bit for each pattern; none as long as nothing is found, as in most texts.
+#[derive(Default)]
+struct Seen(Vec<u64>);
+
+impl Seen {
+    fn is_first(&mut self, index: usize, count: usize) -> bool {
+        self.0.resize(count.div_ceil(64), 0);
+        let (word, bit) = (&mut self.0[index / 64], 1 << (index % 64));
+        let first = *word & bit == 0;
+        *word |= bit;
+        first
     }
 }

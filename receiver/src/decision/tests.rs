@@ -9,10 +9,12 @@ use proptest::prelude::*;
 
 use super::{Decision, Decisions, Keeper, Kept, Question, Ruling};
 use crate::callback::Item;
-use crate::config::Fallback;
+use crate::config::{Fallback, FallbackReply};
 
 const TOPIC: &str = "Group.CallbackBeforeCreateTopic";
 const GROUP: &str = "Group.CallbackBeforeCreateGroup";
+const INVITE: &str = "Group.CallbackBeforeInviteJoinGroup";
+const ADD_FRIEND: &str = "Sns.CallbackPrevFriendAdd";
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
 fn warm() -> (Decisions, Keeper) {
@@ -87,7 +89,6 @@ fn refused(decision: &Decision) -> Vec<(&str, u32)> {
 
 #[test]
 fn of_those_who_are_invited_only_the_denied_are_refused() {
-    const INVITE: &str = "Group.CallbackBeforeInviteJoinGroup";
     let (decisions, mut keeper) = warm();
     keeper.put(&deny(SubjectKind::Operator, "mallory"), NOW);
     let some = [("leckie", ""), ("mallory", ""), ("jared", "")];
@@ -114,19 +115,18 @@ fn of_those_who_are_invited_only_the_denied_are_refused() {
 
 #[test]
 fn a_friend_is_refused_for_what_is_said_to_it_and_not_for_who_it_is() {
-    const ADD: &str = "Sns.CallbackPrevFriendAdd";
     let (decisions, mut keeper) = warm();
     keeper.put(&deny(SubjectKind::Operator, "mallory"), NOW);
     keeper.put(&deny(SubjectKind::Term, "coins"), NOW);
     keeper.settle(&[1]);
     let items = [("mallory", "hello"), ("b", "free COINS here"), ("c", "")];
-    let decision = ask_about(&decisions, ADD, "host", &items);
+    let decision = ask_about(&decisions, ADD_FRIEND, "host", &items);
     assert_eq!(
         refused(&decision),
         [("b", 38_000)],
         "10101 is no code that a friend request has"
     );
-    let by_the_denied = ask_about(&decisions, ADD, "mallory", &items);
+    let by_the_denied = ask_about(&decisions, ADD_FRIEND, "mallory", &items);
     assert_eq!((by_the_denied.effect, by_the_denied.code), (Effect::Deny, Some(38_000)));
 }
 
@@ -325,6 +325,89 @@ fn before_everything_is_read_no_verdict_is_no_answer() {
     assert_eq!(ask(&decisions, TOPIC, "o", "", "").by, DecidedBy::Default);
 }
 
+fn denying() -> (Decisions, Keeper) {
+    let fallback = FallbackReply::Deny {
+        code: 10_100,
+        text: "later".to_owned(),
+    };
+    Decisions::new(10_000, fallback.into())
+}
+
+#[test]
+fn beside_a_denied_member_nobody_is_let_in_whom_the_fallback_would_refuse() {
+    let (decisions, mut keeper) = denying();
+    keeper.put(&deny(SubjectKind::Operator, "mallory"), NOW);
+    for invited in [&[("leckie", "")][..], &[("leckie", ""), ("mallory", "")]] {
+        let decision = ask_about(&decisions, INVITE, "host", invited);
+        assert_eq!((decision.effect, decision.by), (Effect::Deny, DecidedBy::Fallback));
+    }
+    keeper.warm();
+    let decision = ask_about(&decisions, INVITE, "host", &[("leckie", ""), ("mallory", "")]);
+    assert_eq!((decision.effect, refused(&decision).len()), (Effect::Allow, 1));
+}
+
+#[test]
+fn of_nobody_there_is_no_verdict_so_the_fallback_answers() {
+    let (decisions, mut keeper) = denying();
+    keeper.warm();
+    let command = Command::parse(TOPIC);
+    let question = |operator, readable| Question {
+        app: AppId(1),
+        command: &command,
+        operator,
+        client_ip: None,
+        name: Some("a name"),
+        items: &[],
+        readable,
+    };
+    for (operator, readable, by) in [
+        (Some("leckie"), true, DecidedBy::Default),
+        (Some("leckie"), false, DecidedBy::Fallback),
+        (None, true, DecidedBy::Fallback),
+    ] {
+        assert_eq!(
+            decisions.decide(&question(operator, readable), NOW).by,
+            by,
+            "{operator:?}"
+        );
+    }
+}
+
+#[test]
+fn a_term_is_found_wherever_it_stands_and_what_is_too_long_to_be_judged_is_not_cleared() {
+    let (decisions, mut keeper) = denying();
+    keeper.warm();
+    keeper.put(&deny(SubjectKind::Term, "red packet"), NOW);
+    keeper.settle(&[1]);
+    // A message has at most 12 KiB.
+    for filler in [".", "m", "\u{200b}", "é", "买", "ﷺ"] {
+        let many = 12 * 1_024 / filler.len();
+        let hidden = filler.repeat(many) + " Red Packet";
+        assert_eq!(
+            ask(&decisions, TOPIC, "o", "", &hidden).by,
+            DecidedBy::Verdict,
+            "{filler:?}"
+        );
+        let harmless = filler.repeat(many);
+        assert_eq!(
+            ask(&decisions, TOPIC, "o", "", &harmless).by,
+            DecidedBy::Default,
+            "{filler:?}"
+        );
+        let endless = filler.repeat(128 << 10) + " Red Packet";
+        assert_eq!(
+            ask(&decisions, TOPIC, "o", "", &endless).by,
+            DecidedBy::Fallback,
+            "{filler:?}"
+        );
+    }
+    // What is said to all friends together is as bounded as one text.
+    let long = "m".repeat(40 << 10); // 80 KiB of rn
+    let by = |friends: &[(&str, &str)]| ask_about(&decisions, ADD_FRIEND, "host", friends).by;
+    assert_eq!(by(&[("a", &long)]), DecidedBy::Default);
+    assert_eq!(by(&[("a", &long), ("b", &long)]), DecidedBy::Fallback);
+}
+
 #[test]
 fn what_expired_is_swept_and_what_was_renewed_stays() {
     let (decisions, mut keeper) = warm();
@@ -417,7 +500,12 @@ fn change() -> impl Strategy<Value = (Verdict, bool)> {
     let values = proptest::sample::select(vec!["10.0.0.1", "10.0.0.0/30", "10.0.0.0/8", "0.0.0.0/0"]);
     let sources = proptest::sample::select(vec![Source::Moderator, Source::Rule]);
     let effects = proptest::sample::select(vec![Effect::Allow, Effect::Deny, Effect::Drop]);
-    let commands = proptest::sample::select(vec![vec![], vec![TOPIC.to_owned()], vec![GROUP.to_owned()]]);
+    let commands = proptest::sample::select(vec![
+        vec![],
+        vec![TOPIC.to_owned()],
+        vec![GROUP.to_owned()],
+        vec![INVITE.to_owned()],
+    ]);
     let ends = proptest::sample::select(vec![None, Some(-1), Some(1)]);
     let apps = 1..3_u64;
     (kinds, values, sources, effects, commands, ends, apps, any::<bool>()).prop_map(
@@ -433,33 +521,48 @@ fn change() -> impl Strategy<Value = (Verdict, bool)> {
     )
 }
 
-/// The precedence of the design, read aloud.
-fn naive(verdicts: &BTreeMap<VerdictKey, Verdict>, operator: &str, address: IpAddr, name: &str) -> Effect {
-    let command = Command::parse(TOPIC);
-    let covers = |subject: &Subject| match subject.kind() {
-        SubjectKind::Operator => subject.value() == operator,
-        SubjectKind::ClientIp => subject.addresses().is_some_and(|net| net.contains(&address)),
-        SubjectKind::Name => subject.value() == text::skeleton(name),
-        SubjectKind::Term => text::skeleton(name).contains(subject.value()),
-        SubjectKind::Everyone => true,
-    };
-    let holding: Vec<&Verdict> = verdicts
+/// The precedence of the design, read aloud, among those that cover what is asked about.
+fn naive<'a>(
+    verdicts: &'a BTreeMap<VerdictKey, Verdict>,
+    command: &str,
+    covers: impl Fn(&Subject) -> bool,
+) -> Option<&'a Verdict> {
+    let command = Command::parse(command);
+    let holding = verdicts
         .values()
         .filter(|verdict| verdict.app == AppId(1) && !verdict.is_expired(NOW) && verdict.applies_to(&command))
-        .filter(|verdict| covers(&verdict.subject))
-        .collect();
+        .filter(|verdict| covers(&verdict.subject));
     let says = |source, allows| {
-        holding
-            .iter()
-            .any(|verdict| verdict.source == source && (verdict.effect == Effect::Allow) == allows)
+        let mut holding = holding.clone();
+        holding.find(|verdict| verdict.source == source && (verdict.effect == Effect::Allow) == allows)
     };
-    if says(Source::Moderator, true) {
-        return Effect::Allow;
+    says(Source::Moderator, true)
+        .or_else(|| says(Source::Moderator, false))
+        .or_else(|| says(Source::Rule, false))
+}
+
+fn is_refused(ground: Option<&Verdict>) -> bool {
+    ground.is_some_and(|verdict| verdict.effect != Effect::Allow)
+}
+
+fn is_said(subject: &Subject, text: &str) -> bool {
+    match subject.kind() {
+        SubjectKind::Name => subject.value() == text::skeleton(text),
+        SubjectKind::Term => text::skeleton(text).contains(subject.value()),
+        SubjectKind::Operator | SubjectKind::ClientIp | SubjectKind::Everyone => false,
     }
-    if says(Source::Moderator, false) || says(Source::Rule, false) {
-        return Effect::Deny;
+}
+
+/// About the whole of a callback.
+fn is_about(subject: &Subject, operator: &str, address: Option<IpAddr>, name: &str) -> bool {
+    match subject.kind() {
+        SubjectKind::Operator => subject.value() == operator,
+        SubjectKind::ClientIp => {
+            address.is_some_and(|address| subject.addresses().is_some_and(|net| net.contains(&address)))
+        }
+        SubjectKind::Name | SubjectKind::Term => is_said(subject, name),
+        SubjectKind::Everyone => true,
     }
-    Effect::Allow
 }
 
 proptest! {
@@ -470,6 +573,9 @@ proptest! {
         address in proptest::sample::select(vec!["10.0.0.1", "10.0.0.9", "192.0.2.1"]),
         name in proptest::sample::select(vec!["10.0.0.1", "x 10.0.0.0/30 y", "other"]),
         sweep in any::<bool>(),
+        (command, friends) in proptest::sample::select(vec![(INVITE, false), (ADD_FRIEND, true)]),
+        items in proptest::collection::vec(
+            proptest::sample::select(vec![("10.0.0.1", "hi"), ("other", "x 10.0.0.0/30 y"), ("10.0.0.0/8", "10.0.0.1")]), 0..4),
     ) {
         let (decisions, mut keeper) = warm();
         let mut model = BTreeMap::new();
@@ -488,8 +594,29 @@ proptest! {
         }
         keeper.settle(&[]);
         let decision = ask(&decisions, TOPIC, operator, address, name);
-        prop_assert_eq!(decision.effect, naive(&model, operator, address.parse().expect("address"), name));
-        let ground = decision.verdict.and_then(|id: Uuid| model.values().find(|verdict| verdict.id == id));
-        prop_assert_eq!(ground.is_some(), decision.by != DecidedBy::Default);
+        let at = address.parse().ok();
+        let ground = naive(&model, TOPIC, |subject| is_about(subject, operator, at, name));
+        prop_assert_eq!(decision.effect == Effect::Deny, is_refused(ground));
+        let told = decision.verdict.and_then(|id: Uuid| model.values().find(|verdict| verdict.id == id));
+        prop_assert_eq!(told.is_some(), decision.by != DecidedBy::Default);
+
+        // Whom it is about beside its operator, where nothing decides about the whole.
+        let decision = ask_about(&decisions, command, operator, &items);
+        let whole = naive(&model, command, |subject| is_about(subject, operator, None, ""));
+        prop_assert_eq!(decision.effect == Effect::Deny, is_refused(whole));
+        let expected: Vec<usize> = match whole {
+            Some(_) => Vec::new(),
+            None => (0..items.len())
+                .filter(|index| {
+                    let (account, said) = items[*index];
+                    is_refused(naive(&model, command, |subject| match friends {
+                        true => is_said(subject, said),
+                        false => subject.kind() == SubjectKind::Operator && subject.value() == account,
+                    }))
+                })
+                .collect(),
+        };
+        let refused: Vec<usize> = decision.refused.iter().map(|item| item.index).collect();
+        prop_assert_eq!(refused, expected);
     }
 }
