@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use portcullis_schema::text::FOLDED_BYTES_MAX;
@@ -177,7 +178,8 @@ fn pick<'a, const N: usize>(raw: &'a RawValue, names: [&str; N]) -> [Option<&'a 
             let mut picked = [None; N];
             // As it stands, for a key that cannot be decoded is only one that nobody asks for.
             while let Some(key) = map.next_key::<&RawValue>()? {
-                match self.0.iter().position(|name| !name.is_empty() && is(key, name)) {
+                let key = decoded(key);
+                match self.0.iter().position(|name| !name.is_empty() && *name == key) {
                     Some(index) => picked[index] = Some(map.next_value()?),
                     None => drop(map.next_value::<IgnoredAny>()?),
                 }
@@ -190,12 +192,12 @@ fn pick<'a, const N: usize>(raw: &'a RawValue, names: [&str; N]) -> [Option<&'a 
     deserializer.deserialize_map(Pick(names)).unwrap_or([None; N])
 }
 
-/// Whether the key is `name`, however it is spelled.
-fn is(key: &RawValue, name: &str) -> bool {
+/// A key as it is meant, however it is spelled; an empty one where it cannot be decoded.
+fn decoded(key: &RawValue) -> Cow<'_, str> {
     let key = key.get();
-    match key.contains('\\') {
-        true => serde_json::from_str::<String>(key).is_ok_and(|key| key == name),
-        false => key.trim_matches('"') == name,
+    match key.as_bytes() {
+        [b'"', inside @ .., b'"'] if memchr::memchr(b'\\', inside).is_none() => Cow::Borrowed(&key[1..key.len() - 1]),
+        _ => Cow::Owned(serde_json::from_str(key).unwrap_or_default()),
     }
 }
 
