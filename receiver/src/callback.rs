@@ -91,3 +91,45 @@ impl Callback {
         self.name.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use portcullis_schema::{AppId, Command};
+
+    use super::{Body, Callback, Caller};
+
+    fn callback(command: &str, body: &str) -> Callback {
+        let caller = Caller {
+            app: AppId(1),
+            command: Command::parse(command),
+            client_ip: None,
+            platform: None,
+        };
+        Callback::new(caller, BTreeMap::new(), Body::parse(body.as_bytes(), 1 << 10))
+    }
+
+    #[test]
+    fn the_body_names_the_command_only_where_the_query_names_none() {
+        const APPLY: &str = "Group.CallbackBeforeApplyJoinGroup";
+        let body = format!(r#"{{"CallbackCommand":"{APPLY}","Requestor_Account":"jared","Operator_Account":"o"}}"#);
+        for (query, command, operator, other) in [
+            ("", APPLY, "jared", None),
+            (APPLY, APPLY, "jared", None),
+            (
+                "Group.CallbackBeforeCreateTopic",
+                "Group.CallbackBeforeCreateTopic",
+                "o",
+                Some(APPLY),
+            ),
+            ("Some.Other", "Some.Other", "o", Some(APPLY)),
+        ] {
+            let callback = callback(query, &body);
+            assert_eq!(callback.command().name(), command);
+            assert_eq!(callback.operator(), Some(operator), "{query}");
+            assert_eq!(callback.body_command.as_deref(), other, "{query}");
+        }
+        assert_eq!(callback("", "no json").command().name(), "");
+    }
+}

@@ -49,11 +49,27 @@ fn oddities() -> Vec<Oddity> {
     };
     vec![
         Oddity {
-            body: b"{\"Name\":\"\xff\xfe\"}".to_vec(),
+            body: b"{\"Operator_Account\":\"odd\",\"Name\":\"\xff\xfe\"}".to_vec(),
             ..plain("no-utf8", "", |record| {
+                read(record, Some("odd"), Some("\u{fffd}\u{fffd}")) && record.body_base64.is_some()
+            })
+        },
+        Oddity {
+            body: b"\xff\xfe{\"".to_vec(),
+            ..plain("bytes", "", |record| {
                 rejected(record, "unreadable") && record.body_base64.is_some()
             })
         },
+        plain(
+            "control-characters",
+            "{\"Operator_Account\":\"odd\",\"Name\":\"a\n\u{1}b\"}\u{0}",
+            |record| read(record, Some("odd"), Some("a\n\u{1}b")) && record.body_text.is_some(),
+        ),
+        plain(
+            "lone-surrogate-in-a-key",
+            r#"{"\ud800":1,"Operator_Account":"odd","Name":"x"}"#,
+            |record| read(record, Some("odd"), Some("x")),
+        ),
         plain("empty", "", |record| rejected(record, "unreadable")),
         plain("no-json", "a=b&c=d", |record| {
             rejected(record, "unreadable") && record.body_text.as_deref() == Some("a=b&c=d")
