@@ -145,6 +145,9 @@ fn what_is_shown_holds_again_and_tells_no_secret() {
     config(&folder, &["check", "--config", "shown.toml"]).expect(0);
     let as_json = |file| config(&folder, &["show", "--json", "--config", file]).expect(0).json();
     assert_eq!(as_json("portcullis.toml"), as_json("shown.toml"));
+    let receiver = &as_json("portcullis.toml")[0]["receiver"];
+    assert_eq!(receiver.get("tls"), Some(&json!(null)), "said to be absent");
+    assert!(shown.contains("\n# tls is not set  # default: plain HTTP"), "{shown}");
 }
 
 #[test]
