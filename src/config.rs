@@ -6,11 +6,12 @@ mod render;
 use std::io::Write;
 
 use clap::{Args, Subcommand};
+use portcullis_schema::Timestamp;
 use serde_json::json;
 
 use crate::failure::Failure;
 use crate::mistakes;
-use crate::settings::File;
+use crate::settings::{File, Settings};
 use effective::Effective;
 
 /// What can be done with the configuration.
@@ -47,11 +48,17 @@ impl Arguments {
     fn check(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let read = self.file.load_with_apps();
         if self.json {
-            mistakes::as_json(read, out)?;
-            writeln!(out, "{}", json!({"ok": true, "file": self.file.name()}))?;
+            let warnings = warnings(&mistakes::as_json(read, out)?);
+            let mut told = json!({"ok": true, "file": self.file.name()});
+            if !warnings.is_empty() {
+                told["warnings"] = json!(warnings);
+            }
+            writeln!(out, "{told}")?;
             return Ok(());
         }
-        read?;
+        for warning in warnings(&read?) {
+            eprintln!("warning: {warning}");
+        }
         writeln!(out, "{} holds", self.file.name())?;
         Ok(())
     }
@@ -65,4 +72,18 @@ impl Arguments {
         }
         Ok(write!(out, "{}", render::toml(&read?))?)
     }
+}
+
+/// What a start takes and no operator can mean.
+fn warnings(settings: &Settings) -> Vec<String> {
+    let certificate = settings.receiver.tls.iter();
+    let told = certificate.filter_map(|certificate| {
+        let untimely = certificate.check_time(Timestamp::now()).err()?;
+        Some(format!(
+            "receiver.tls.certificate: the one in {:?} {untimely}: a receiver starts with it, but Chat does not call and lets every \
+             operation through; a running receiver keeps the one that it has",
+            certificate.chain_path().display().to_string()
+        ))
+    });
+    told.collect()
 }

@@ -64,7 +64,8 @@ async fn reload(receiver: &Receiver, reloading: &mut Reloading) -> Infallible {
         warn_of_unsigned(&config);
         match receiver.reload(config) {
             Reloaded::InForce => info!("configuration is in force"),
-            Reloaded::NeedsRestart => warn!(
+            Reloaded::NeedsRestart(keys) => warn!(
+                changed = keys.join(", "),
                 "configuration is in force as far as apps, receiver.fallback and the certificate go; what else has changed needs a restart"
             ),
         }

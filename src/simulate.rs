@@ -32,6 +32,8 @@ use target::Target;
 /// How often it is looked whether the play has ended; and every tenth time it is told on a terminal how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const TELL_EVERY: u32 = 10;
+/// Chat's own patience: a later answer is as good as none.
+const DEADLINE_MAX: Duration = Duration::from_secs(2);
 
 /// What is played, and against whom.
 #[derive(Args)]
@@ -51,6 +53,10 @@ pub(crate) struct Simulate {
     /// For how long, such as 30s
     #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = duration)]
     lasts: Duration,
+    /// By when an answer must be there, else a promise is broken: give receiver.reply_deadline and what the network takes,
+    /// such as 400ms; the default is Chat's own, and the longest
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = deadline)]
+    deadline: Duration,
     // At a millisecond an answer so many carry 500,000 callbacks a second.
     /// At most so many callbacks at once, each on a connection that is kept; further ones wait, and their latency grows
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=512))]
@@ -84,6 +90,7 @@ impl Simulate {
             stage,
             lasts: self.lasts,
             connections: self.connections.into(),
+            deadline: self.deadline,
         };
         let (play, interrupted) = runtime()?.block_on(watch(plan))?;
         let report = Report::new(&play, interrupted);
@@ -147,4 +154,15 @@ fn tell(play: &Play) {
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = units::duration(text).filter(|duration| !duration.is_zero());
     duration.ok_or_else(|| format!("not {}", units::DURATION_FORM))
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    let deadline = units::duration(text).filter(|deadline| !deadline.is_zero() && *deadline <= DEADLINE_MAX);
+    deadline.ok_or_else(|| {
+        format!(
+            "allowed: {}, from 1ms to {}",
+            units::DURATION_FORM,
+            units::show_duration(DEADLINE_MAX)
+        )
+    })
 }

@@ -82,12 +82,12 @@ pub struct Remaining {
 }
 
 /// What became of another configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reloaded {
     /// All of it holds from here on.
     InForce,
-    /// Apps, fallback and certificate do; what else is another needs a restart.
-    NeedsRestart,
+    /// Apps, fallback and certificate do; these keys hold from the next start on.
+    NeedsRestart(Vec<&'static str>),
 }
 
 impl Receiver {
@@ -191,26 +191,16 @@ impl Receiver {
         self.answering.apps.store(Arc::new(apps.clone()));
         self.answering.authenticity.set_apps(apps);
         self.answering.decisions.set_fallback(fallback.clone());
-        let shown = match (&self.tls, tls) {
-            (Some((handshakes, expiry)), Some(certificate)) => {
-                if handshakes.show(certificate) {
-                    expiry.of(certificate);
-                }
-                self.config.tls.clone()
-            }
-            // From plain HTTP to TLS or back.
-            _ => config.tls.clone(),
-        };
-        let rest = Config {
-            apps: self.config.apps.clone(),
-            fallback: self.config.fallback.clone(),
-            tls: shown,
-            ..config
-        };
-        if rest == self.config {
+        if let (Some((handshakes, expiry)), Some(certificate)) = (&self.tls, tls)
+            && handshakes.show(certificate)
+        {
+            expiry.of(certificate);
+        }
+        let fixed = self.config.fixed_that_differ(&config);
+        if fixed.is_empty() {
             Reloaded::InForce
         } else {
-            Reloaded::NeedsRestart
+            Reloaded::NeedsRestart(fixed)
         }
     }
 

@@ -135,6 +135,62 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The keys, as the file calls them, that are others in `next` and that a running receiver cannot take over.
+    pub(crate) fn fixed_that_differ(&self, next: &Self) -> Vec<&'static str> {
+        let Self {
+            instance,
+            host: _, // no key
+            listen,
+            admin,
+            tls,
+            reply_deadline,
+            body_bytes_max,
+            connections_max,
+            stale_verdicts,
+            data,
+            journal_bytes_max,
+            journal_durability,
+            verdicts_max,
+            fallback: _, // taken over, as apps are
+            apps: _,
+            kafka: Kafka {
+                bootstrap,
+                properties,
+                topics,
+            },
+        } = self;
+        let fixed = [
+            ("kafka.bootstrap", *bootstrap != next.kafka.bootstrap),
+            ("kafka.properties", *properties != next.kafka.properties),
+            ("kafka.topics", *topics != next.kafka.topics),
+            ("receiver.instance", *instance != next.instance),
+            ("receiver.listen", *listen != next.listen),
+            ("receiver.admin", *admin != next.admin),
+            // Another certificate is taken over; from plain HTTP to TLS or back is another listener.
+            ("receiver.tls", tls.is_some() != next.tls.is_some()),
+            ("receiver.reply_deadline", *reply_deadline != next.reply_deadline),
+            ("receiver.body_bytes_max", *body_bytes_max != next.body_bytes_max),
+            ("receiver.connections_max", *connections_max != next.connections_max),
+            ("receiver.stale_verdicts", *stale_verdicts != next.stale_verdicts),
+            ("receiver.data", *data != next.data),
+            (
+                "receiver.journal.bytes_max",
+                *journal_bytes_max != next.journal_bytes_max,
+            ),
+            (
+                "receiver.journal.durability",
+                *journal_durability != next.journal_durability,
+            ),
+            ("receiver.decisions.verdicts_max", *verdicts_max != next.verdicts_max),
+        ];
+        fixed
+            .into_iter()
+            .filter_map(|(key, differs)| differs.then_some(key))
+            .collect()
+    }
+}
+
 const ADDRESS_FORM: &str = "an address and a port such as \"127.0.0.1:8080\"";
 const INSTANCE_FORM: &str = "1 to 64 letters, digits, '.', '_' or '-'";
 

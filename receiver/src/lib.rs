@@ -53,4 +53,4 @@ pub use app::{Receiver, Reloaded, Remaining, StartError};
 pub use config::{Config, Fallback, FallbackReply, StaleVerdicts, Tokens};
 pub use drain::Drain;
 pub use instance::Namesake;
-pub use tls::Certificate;
+pub use tls::{Certificate, Untimely};

@@ -23,6 +23,7 @@ pub(super) struct Table {
 /// One line.
 pub(super) struct Setting {
     pub(super) key: String,
+    /// Null: not set, which TOML has no value for.
     pub(super) value: Value,
     pub(super) origin: String,
 }
@@ -141,7 +142,15 @@ fn receiver(config: &portcullis_receiver::Config, mut places: Section) -> Vec<Ta
         name: "receiver.tls",
         settings: of_tls.collect(),
     };
-    let mut tables = vec![table("receiver", &places, own)];
+    let mut receiver = table("receiver", &places, own);
+    if config.tls.is_none() {
+        receiver.settings.push(Setting {
+            key: "tls".to_owned(),
+            value: Value::Null,
+            origin: "default: plain HTTP, behind a proxy".to_owned(),
+        });
+    }
+    let mut tables = vec![receiver];
     // There is no empty table: one that is written must name both files.
     tables.extend(config.tls.is_some().then_some(of_tls));
     tables.extend([
@@ -299,6 +308,7 @@ mod tests {
             "rules = \"r\"  # line 5",
             "admin = \"127.0.0.1:9091\"  # default",
             "tokens = []  # 0 tokens, never shown",
+            "# tls is not set  # default: plain HTTP, behind a proxy",
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{line} in\n{shown}");
         }

@@ -19,7 +19,11 @@ pub(super) fn toml(effective: &Effective) -> String {
             } else {
                 format!("  # {origin}")
             };
-            text.push_str(&format!("{} = {}{origin}\n", toml_key(key), toml_value(value)));
+            let line = match value {
+                Value::Null => format!("# {} is not set{origin}\n", toml_key(key)),
+                value => format!("{} = {}{origin}\n", toml_key(key), toml_value(value)),
+            };
+            text.push_str(&line);
         }
     }
     text

@@ -36,6 +36,8 @@ pub(super) struct Plan {
     pub(super) stage: Stage,
     pub(super) lasts: Duration,
     pub(super) connections: usize,
+    /// By which an answer must be there, from the time at which its callback was to be sent.
+    pub(super) deadline: Duration,
 }
 
 /// The play under way.
@@ -96,6 +98,7 @@ impl Play {
             opening.spawn(async move { Connection::open(&target).await });
         }
         let connections = opening.join_all().await;
+        let tally = Mutex::new(Tally::new(plan.deadline));
         let shared = Arc::new(Shared {
             plan,
             began: Instant::now(),
@@ -103,7 +106,7 @@ impl Play {
             due: Semaphore::new(0),
             clock: Notify::new(),
             stopped: AtomicBool::new(false),
-            tally: Mutex::default(),
+            tally,
         });
         let ticking = Arc::clone(&shared);
         Builder::new().name("clock".to_owned()).spawn(move || ticking.tick())?;

@@ -1,10 +1,11 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use portcullis_schema::units::show_duration;
 use serde_json::{Map, Value, json};
 
 use super::play::{Plan, Play};
-use super::tally::{Counts, LATE, Tally};
+use super::tally::{Counts, Tally};
 use crate::reconcile::words::grouped;
 use crate::verdict::shell::visible;
 
@@ -37,13 +38,14 @@ impl<'a> Report<'a> {
         let Plan { target, stage, .. } = self.plan;
         writeln!(
             out,
-            "{}, {} callbacks a second for {:.1} s{}, {} connections, seed {}\n",
+            "{}, {} callbacks a second for {:.1} s{}, {} connections, seed {}, late after {}\n",
             visible(target.url()),
             grouped(stage.rate.into()),
             self.lasted.as_secs_f64(),
             if self.interrupted { ", ended early" } else { "" },
             self.plan.connections,
-            stage.seed
+            stage.seed,
+            show_duration(self.plan.deadline)
         )?;
         let heads = ["sent", "answered", "allowed", "refused", "403", "late"];
         row(out, "scenario", &heads.map(str::to_owned))?;
@@ -62,8 +64,8 @@ impl<'a> Report<'a> {
         if self.holds() {
             return writeln!(
                 out,
-                "every answer kept the contract, none was later than {} s",
-                LATE.as_secs()
+                "every answer kept the contract, none was later than {}",
+                show_duration(self.plan.deadline)
             );
         }
         for (kind, broken) in &self.tally.broken {
@@ -106,6 +108,7 @@ impl<'a> Report<'a> {
             "interrupted": self.interrupted,
             "connections": self.plan.connections,
             "seed": self.plan.stage.seed,
+            "deadline_ms": u64::try_from(self.plan.deadline.as_millis()).unwrap_or(u64::MAX),
             "total": counts_json(&self.tally.total()),
             "scenarios": scenarios,
             "broken": broken,

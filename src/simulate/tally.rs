@@ -7,9 +7,6 @@ use super::contract::{Breach, Outcome};
 use super::latency::Latencies;
 use super::scenario::Scenario;
 
-/// Chat's own patience: a later answer is as good as none.
-pub(super) const LATE: Duration = Duration::from_secs(2);
-
 /// What became of one callback.
 #[derive(Debug)]
 pub(super) enum Told {
@@ -22,8 +19,9 @@ pub(super) enum Told {
 }
 
 /// All of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Tally {
+    deadline: Duration,
     pub(super) scenarios: BTreeMap<Scenario, Counts>,
     pub(super) latencies: Latencies,
     /// The few kinds of [`Told`] and [`Breach`] that break a promise.
@@ -38,7 +36,7 @@ pub(super) struct Counts {
     pub(super) allowed: u64,
     pub(super) refused: u64,
     pub(super) turned_away: u64,
-    /// Answered, but after more than [`LATE`].
+    /// Answered, but after the deadline.
     pub(super) late: u64,
 }
 
@@ -50,6 +48,16 @@ pub(super) struct Broken {
 }
 
 impl Tally {
+    /// An answer after more than `deadline` breaks a promise.
+    pub(super) fn new(deadline: Duration) -> Self {
+        Self {
+            deadline,
+            scenarios: BTreeMap::new(),
+            latencies: Latencies::default(),
+            broken: BTreeMap::new(),
+        }
+    }
+
     /// Whether every promise was kept.
     pub(super) fn holds(&self) -> bool {
         self.broken.is_empty()
@@ -63,7 +71,7 @@ impl Tally {
             Told::Answered(answer) => {
                 counts.answered += 1;
                 self.latencies.add(took);
-                if took > LATE {
+                if took > self.deadline {
                     counts.late += 1;
                     let how = format!("an answer after {} ms", took.as_millis());
                     self.fault(scenario, command, "late", &how);
@@ -121,33 +129,37 @@ impl Counts {
 mod tests {
     use std::time::Duration;
 
-    use super::{LATE, Tally, Told};
+    use super::{Tally, Told};
     use crate::simulate::contract::{Breach, Outcome};
     use crate::simulate::scenario::Scenario;
 
     #[test]
     fn an_answer_that_is_late_or_wrong_or_missing_breaks_a_promise_and_one_in_time_does_not() {
+        const DEADLINE: Duration = Duration::from_millis(300);
         let count = |told: Told, took: Duration| {
-            let mut tally = Tally::default();
+            let mut tally = Tally::new(DEADLINE);
             tally.count(Scenario::Mixed, "command", told, took);
             (tally.broken.keys().copied().collect::<Vec<_>>(), tally.total())
         };
-        let (broken, counts) = count(Told::Answered(Ok(Outcome::Refused)), LATE);
+        let (broken, counts) = count(Told::Answered(Ok(Outcome::Refused)), DEADLINE);
         assert!(broken.is_empty());
         assert_eq!(
             (counts.sent, counts.answered, counts.refused, counts.late),
             (1, 1, 1, 0)
         );
-        let (broken, counts) = count(Told::Answered(Ok(Outcome::Allowed)), LATE + Duration::from_millis(1));
+        let (broken, counts) = count(
+            Told::Answered(Ok(Outcome::Allowed)),
+            DEADLINE + Duration::from_millis(1),
+        );
         assert_eq!((broken, counts.late, counts.allowed), (vec!["late"], 1, 1));
-        let (broken, counts) = count(Told::Answered(Err(Breach::NotJson)), 2 * LATE);
+        let (broken, counts) = count(Told::Answered(Err(Breach::NotJson)), 2 * DEADLINE);
         assert_eq!(
             (broken, counts.answered, counts.allowed),
             (vec!["late", "not_json"], 1, 0)
         );
-        let (broken, counts) = count(Told::NoAnswer("reset".to_owned()), LATE);
+        let (broken, counts) = count(Told::NoAnswer("reset".to_owned()), DEADLINE);
         assert_eq!((broken, counts.sent, counts.answered), (vec!["no_answer"], 1, 0));
-        let (broken, counts) = count(Told::Unsent, LATE);
+        let (broken, counts) = count(Told::Unsent, DEADLINE);
         assert_eq!((broken, counts.sent), (vec!["unsent"], 0));
     }
 }

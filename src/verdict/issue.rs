@@ -1,9 +1,9 @@
-use std::io::Write;
+use std::io::{Write, stderr};
 use std::time::Duration;
 
 use clap::Args;
 use portcullis_schema::units::{self, show_duration};
-use portcullis_schema::{CommandKind, Effect, Source, Timestamp, Verdict, id};
+use portcullis_schema::{AppId, CommandKind, Effect, Source, Timestamp, Verdict, id};
 use serde_json::json;
 
 use super::{command, shell, subject, topic};
@@ -73,13 +73,30 @@ impl Issue {
     fn issue(self, effect: Effect, reply: Reply, out: &mut dyn Write) -> Result<(), Failure> {
         reply.check(&self.commands)?;
         let verdict = self.verdict(effect, reply, Timestamp::now())?;
-        let kafka = self.file.load()?.kafka;
-        topic::issue(&kafka, &verdict)?;
+        let settings = self.file.load()?;
+        self.warn_of_app(&settings.receiver);
+        topic::issue(&settings.kafka, &verdict)?;
         if self.json {
             writeln!(out, "{}", json!(verdict))?;
             return Ok(());
         }
         self.tell(&verdict, out)
+    }
+
+    /// No mistake: a moderator's file need not name apps, and another receiver's may name this one.
+    fn warn_of_app(&self, receiver: &portcullis_receiver::Config) {
+        let (app, apps) = (self.about.app, &receiver.apps);
+        if apps.is_empty() || apps.contains_key(&app) {
+            return;
+        }
+        let known: Vec<String> = apps.keys().map(AppId::to_string).collect();
+        // Whoever closed stderr wants no warning, but the verdict.
+        let _ = writeln!(
+            stderr(),
+            "warning: {} has no app {app}, only {}: no receiver with this configuration applies the verdict",
+            self.file.name(),
+            known.join(", ")
+        );
     }
 
     fn verdict(&self, effect: Effect, reply: Reply, now: Timestamp) -> Result<Verdict, Failure> {

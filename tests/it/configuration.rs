@@ -1,6 +1,8 @@
+use std::time::SystemTime;
+
 use serde_json::json;
 
-use crate::support::{Ended, Folder, Portcullis};
+use crate::support::{Authority, DAY, Ended, Folder, Portcullis};
 
 const WHOLE: &str = r#"
 [kafka]
@@ -39,6 +41,37 @@ fn a_file_that_holds_is_told_in_one_line() {
     assert_eq!(config(&folder, &["check"]).expect(0).out, "portcullis.toml holds\n");
     let checked = config(&folder, &["check", "--json"]).expect(0).json();
     assert_eq!(checked, [json!({"ok": true, "file": "portcullis.toml"})]);
+}
+
+#[test]
+fn a_certificate_that_no_caller_believes_is_a_warning() {
+    let (folder, authority, now) = (Folder::new(), Authority::new(), SystemTime::now());
+    let tls = "[receiver]\ntls = { certificate = \"c.pem\", key = \"k.pem\" }\n";
+    folder.write("portcullis.toml", &WHOLE.replace("[receiver]\n", tls));
+    for (from, until, told) in [
+        (now - DAY, now + DAY, None),
+        (now - 2 * DAY, now - DAY, Some("\"c.pem\" is over since ")),
+        (now + DAY, now + 2 * DAY, Some("\"c.pem\" does not hold before ")),
+    ] {
+        let (certificate, key) = authority.certificate_between(from, until);
+        folder.write("c.pem", &certificate);
+        folder.write("k.pem", &key);
+        let checked = config(&folder, &["check"]).expect(0);
+        assert_eq!(checked.out, "portcullis.toml holds\n");
+        let as_json = config(&folder, &["check", "--json"]).expect(0).json();
+        let Some(told) = told else {
+            assert_eq!(checked.err, "");
+            assert!(as_json[0].get("warnings").is_none());
+            continue;
+        };
+        assert!(
+            checked.err.starts_with("warning: receiver.tls.certificate: "),
+            "{}",
+            checked.err
+        );
+        assert!(checked.err.contains(told), "{}", checked.err);
+        assert!(as_json[0]["warnings"][0].as_str().expect("a text").contains(told));
+    }
 }
 
 #[test]
@@ -112,6 +145,9 @@ fn what_is_shown_holds_again_and_tells_no_secret() {
     config(&folder, &["check", "--config", "shown.toml"]).expect(0);
     let as_json = |file| config(&folder, &["show", "--json", "--config", file]).expect(0).json();
     assert_eq!(as_json("portcullis.toml"), as_json("shown.toml"));
+    let receiver = &as_json("portcullis.toml")[0]["receiver"];
+    assert_eq!(receiver.get("tls"), Some(&json!(null)), "said to be absent");
+    assert!(shown.contains("\n# tls is not set  # default: plain HTTP"), "{shown}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod commands;
 mod configuration;
 mod crash;
 mod disk;
+mod image;
 mod ladder;
 mod ledger;
 mod local;

@@ -55,11 +55,16 @@ fn a_token_is_rotated_without_a_restart_and_a_bad_file_is_refused() {
     let request = [head("POST", &target, "Content-Length: 1"), b"{".to_vec()].concat();
     assert_eq!(caller.send(&request).refusal(), (10_100, "later".to_owned()));
 
-    // What cannot change is said to need a restart.
-    let moved = rotated.replace("instance = \"receiver-1\"", "instance = \"receiver-2\"");
+    // What cannot change is said to need a restart, by its keys.
+    let moved = rotated.replace(
+        "instance = \"receiver-1\"",
+        "instance = \"receiver-2\"\nreply_deadline = \"200ms\"\njournal = { durability = \"process\" }",
+    );
     site.folder().write("portcullis.toml", &moved);
     wait_until("the restart is asked for", PATIENCE, || {
         receiver.log().contains("what else has changed needs a restart")
     });
+    let keys = "\"receiver.instance, receiver.reply_deadline, receiver.journal.durability\"";
+    assert!(receiver.log().contains(keys), "{}", receiver.log());
     receiver.stop();
 }

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{APP, Ended, Folder, Kafka, PATIENCE, Portcullis, Site, TOKEN, free_address, wait_until};
 
@@ -112,6 +112,38 @@ fn what_waits_behind_a_slow_answer_is_late_from_its_own_intended_time() {
     assert_eq!(report["total"]["allowed"], 3, "{report}");
     assert!(report["broken"]["late"]["count"].as_u64() >= Some(2), "{report}");
     assert!(report["latency_ms"]["max"].as_f64() >= Some(3_400.0), "{report}");
+}
+
+#[test]
+fn an_answer_after_the_deadline_that_is_given_breaks_a_promise() {
+    let ok = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
+    let server = serve_after(Duration::from_millis(300), answer("200 OK", ok));
+    let always = [
+        "--connections",
+        "1",
+        "--rate",
+        "1",
+        "--for",
+        "1s",
+        "--scenario",
+        "burst",
+    ];
+    let with = |arguments: &[&str]| simulate(server, &[&always, arguments].concat());
+    let report = with(&["--deadline", "200ms", "--json"])
+        .expect(1)
+        .json()
+        .pop()
+        .expect("one object");
+    assert_eq!(
+        (&report["deadline_ms"], &report["total"]["late"]),
+        (&json!(200), &json!(1))
+    );
+    let told = with(&["--deadline", "200ms"]).expect(1).out;
+    assert!(told.contains(", late after 200ms\n"), "{told}");
+    assert!(told.contains("BROKEN late: 1 times"), "{told}");
+    let report = with(&["--json"]).json().pop().expect("one object");
+    assert_eq!(report["deadline_ms"], 2_000, "Chat's own");
+    assert!(with(&["--deadline", "3s"]).expect(2).err.contains("from 1ms to 2s"));
 }
 
 #[test]

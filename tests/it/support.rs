@@ -26,6 +26,6 @@ pub(crate) use folder::Folder;
 pub(crate) use kafka::{EMBEDDED, Kafka, Outage};
 pub(crate) use process::Process;
 pub(crate) use site::Site;
-pub(crate) use tls::{Authority, Http2, TlsCaller};
+pub(crate) use tls::{Authority, DAY, Http2, TlsCaller};
 pub(crate) use topic::{Kept, Topic, publish};
 pub(crate) use wait::{PATIENCE, free_address, free_neighbours, wait_until};

@@ -1,16 +1,18 @@
 //! Chat calls by HTTPS, and checks the certificate.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use hyper::StatusCode;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::support::{
-    Answer, Authority, Callback, Http2, Kafka, PATIENCE, Portcullis, Site, TlsCaller, Topic, wait_until,
+    Answer, Authority, Callback, DAY, Http2, Kafka, PATIENCE, Portcullis, Site, TOKEN, TlsCaller, Topic, wait_until,
 };
 
 const ALLOWED: &str = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
@@ -81,6 +83,65 @@ fn a_renewed_certificate_is_shown_while_callers_call_and_none_of_them_fails() {
         "{metrics}"
     );
     receiver.stop();
+}
+
+#[test]
+fn a_pair_that_no_caller_believes_is_refused_while_the_running_one_holds() {
+    let (authority, now) = (Authority::new(), SystemTime::now());
+    let mut site = Site::at(Kafka::start()).encrypted(&authority);
+    let receiver = site.receiver().ready();
+    let address = site.listen();
+    let connect = || TlsCaller::connect(address, &authority).expect("a connection");
+    let before = connect().shown();
+    let (over, to_come) = ((now - 2 * DAY, now - DAY), (now + DAY, now + 2 * DAY));
+    for ((from, until), told) in [(over, "is over since"), (to_come, "does not hold before")] {
+        let (certificate, key) = authority.certificate_between(from, until);
+        site.folder().write("cert.pem", &certificate);
+        site.folder().write("key.pem", &key);
+        receiver.signal("HUP");
+        wait_until(told, PATIENCE, || receiver.log().contains(told));
+        assert!(receiver.log().contains("certificate is refused, the running one stays"));
+        assert_eq!(connect().shown(), before);
+    }
+    // What else has changed is taken over.
+    let own = fs::read_to_string(site.folder().path().join("portcullis.toml")).expect("the configuration");
+    site.folder()
+        .write("portcullis.toml", &own.replace(TOKEN, "the-next-token"));
+    wait_until("the next token counts", PATIENCE, || {
+        connect().post(&topic(0)).expect("an answer").status == 403
+    });
+    assert_eq!(connect().shown(), before);
+    // One whose time comes while the receiver runs is taken then, though no file changes any more.
+    let (certificate, key) = authority.certificate_between(SystemTime::now() + Duration::from_secs(3), now + DAY);
+    site.folder().write("cert.pem", &certificate);
+    site.folder().write("key.pem", &key);
+    wait_until("its time has come", PATIENCE, || connect().shown() != before);
+    receiver.stop();
+}
+
+#[test]
+fn a_receiver_starts_with_a_certificate_that_is_over_says_so_and_takes_the_next_one() {
+    let (authority, now) = (Authority::new(), SystemTime::now());
+    let mut site = Site::at(Kafka::start()).encrypted(&authority);
+    let (over, to_come) = ((now - 2 * DAY, now - DAY), (now + DAY, now + 2 * DAY));
+    for ((from, until), told) in [
+        (over, "the certificate is over: Chat does not call"),
+        (to_come, "the certificate does not hold yet: Chat does not call"),
+    ] {
+        let (certificate, key) = authority.certificate_between(from, until);
+        site.folder().write("cert.pem", &certificate);
+        site.folder().write("key.pem", &key);
+        let receiver = site.receiver().ready();
+        assert!(receiver.log().contains(told), "{}", receiver.log());
+        assert!(TlsCaller::connect(site.listen(), &authority).is_err(), "not believed");
+        let (certificate, key) = authority.certificate();
+        site.folder().write("cert.pem", &certificate);
+        site.folder().write("key.pem", &key);
+        wait_until("the next one is shown", PATIENCE, || {
+            TlsCaller::connect(site.listen(), &authority).is_ok()
+        });
+        receiver.stop();
+    }
 }
 
 #[test]

@@ -6,14 +6,14 @@ const TOPIC: &str = "Group.CallbackBeforeCreateTopic";
 
 struct Moderator {
     folder: Folder,
-    _kafka: Kafka,
+    kafka: Kafka,
 }
 
 impl Moderator {
     fn at(kafka: Kafka) -> Self {
         let folder = Folder::new();
         folder.write("portcullis.toml", &kafka.section());
-        Self { folder, _kafka: kafka }
+        Self { folder, kafka }
     }
 
     fn verdict(&self, arguments: &[&str]) -> Ended {
@@ -23,6 +23,24 @@ impl Moderator {
     fn held(&self, more: &[&str]) -> Vec<Value> {
         self.verdict(&[&["list", "--json"], more].concat()).expect(0).json()
     }
+}
+
+#[test]
+fn an_app_that_the_configuration_does_not_have_is_a_warning() {
+    let moderator = Moderator::at(Kafka::start());
+    let warned = |effect: &str, app: &str| {
+        let ended = moderator.verdict(&[effect, "--app", app, "--everyone"]).expect(0);
+        ended.err.contains("warning: portcullis.toml has no app ")
+    };
+    assert!(!warned("deny", "15"), "it names none at all");
+    let apps = "[[apps]]\nid = 14\ntokens_file = \"/none/tokens\"\n";
+    moderator
+        .folder
+        .write("portcullis.toml", &format!("{}{apps}", moderator.kafka.section()));
+    for effect in ["deny", "allow"] {
+        assert!(warned(effect, "15") && !warned(effect, "14"), "{effect}");
+    }
+    assert_eq!(moderator.held(&["--app", "15"]).len(), 1, "and not refused");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use portcullis_schema::Timestamp;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -9,17 +9,17 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::files::Certificate;
+use super::files::{Certificate, Untimely};
 
 /// Authorities that renew by themselves do so a month before the end; two weeks before it, something is wrong.
 const WARN_BEFORE: Duration = Duration::from_secs(14 * 86_400);
 /// How often it is said.
 const SAY_EVERY: Duration = Duration::from_secs(86_400);
 
-/// Says in time that the certificate will be over.
+/// Says that no caller believes the certificate, and in time that none will.
 pub(crate) struct Expiry {
     gauge: Gauge,
-    holds_until: Arc<AtomicI64>,
+    shown: Arc<ArcSwap<Certificate>>,
     saying: JoinHandle<()>,
 }
 
@@ -32,19 +32,15 @@ impl Expiry {
             "When the TLS certificate is over, in seconds since 1970",
             gauge.clone(),
         );
-        let holds_until = Arc::new(AtomicI64::new(0));
-        let told = Arc::clone(&holds_until);
+        let shown = Arc::new(ArcSwap::from_pointee(certificate.clone()));
+        let told = Arc::clone(&shown);
         let saying = tokio::spawn(async move {
             loop {
                 sleep(SAY_EVERY).await;
-                say(Timestamp::from_micros(told.load(Ordering::Relaxed)));
+                say(&told.load());
             }
         });
-        let expiry = Self {
-            gauge,
-            holds_until,
-            saying,
-        };
+        let expiry = Self { gauge, shown, saying };
         expiry.of(certificate);
         expiry
     }
@@ -53,10 +49,10 @@ impl Expiry {
     pub(crate) fn of(&self, certificate: &Certificate) {
         let holds_until = certificate.holds_until();
         self.gauge.set(holds_until.as_seconds());
-        self.holds_until.store(holds_until.as_micros(), Ordering::Relaxed);
+        self.shown.store(Arc::new(certificate.clone()));
         let file = certificate.chain_path().display();
         info!(%file, %holds_until, "certificate is in force");
-        say(holds_until);
+        say(certificate);
     }
 }
 
@@ -66,14 +62,20 @@ impl Drop for Expiry {
     }
 }
 
-fn say(holds_until: Timestamp) {
-    let now = Timestamp::now();
-    if holds_until <= now {
-        error!(
+fn say(certificate: &Certificate) {
+    let (now, holds_until) = (Timestamp::now(), certificate.holds_until());
+    match certificate.check_time(now) {
+        Err(Untimely::NotYet(holds_from)) => error!(
+            %holds_from,
+            "the certificate does not hold yet: Chat does not call until then, and lets every operation through; give the receiver one that holds, it takes the new file by itself"
+        ),
+        Err(Untimely::Over(holds_until)) => error!(
             %holds_until,
             "the certificate is over: Chat does not call, and lets every operation through; renew it, the receiver takes the new file by itself"
-        );
-    } else if holds_until <= now.after(WARN_BEFORE) {
-        warn!(%holds_until, "the certificate is over soon: renew it, the receiver takes the new file by itself");
+        ),
+        Ok(()) if holds_until <= now.after(WARN_BEFORE) => {
+            warn!(%holds_until, "the certificate is over soon: renew it, the receiver takes the new file by itself");
+        }
+        Ok(()) => {}
     }
 }

@@ -9,6 +9,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_cert::der::Decode;
+use x509_cert::time::{Time, Validity};
 
 /// A chain is a few KiB; a larger file is something else.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -21,7 +22,19 @@ pub struct Certificate {
     /// What both files held: a renewed certificate is another configuration.
     contents: [Vec<u8>; 2],
     certified: Arc<CertifiedKey>,
+    holds_from: Timestamp,
     holds_until: Timestamp,
+}
+
+/// Why no caller believes a certificate at a moment, whatever else is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untimely {
+    /// Its time has not begun.
+    #[error("does not hold before {0}")]
+    NotYet(Timestamp),
+    /// Its time has ended.
+    #[error("is over since {0}")]
+    Over(Timestamp),
 }
 
 /// Why a pair of files is no use.
@@ -97,6 +110,7 @@ impl Certificate {
             key,
             contents: [certificates.bytes, key_bytes],
             certified: Arc::new(certified),
+            holds_from: certificates.holds_from,
             holds_until: certificates.holds_until,
         })
     }
@@ -114,6 +128,17 @@ impl Certificate {
     /// When it is over.
     pub fn holds_until(&self) -> Timestamp {
         self.holds_until
+    }
+
+    /// Whether callers whose clock shows `now` believe it.
+    pub fn check_time(&self, now: Timestamp) -> Result<(), Untimely> {
+        if now < self.holds_from {
+            return Err(Untimely::NotYet(self.holds_from));
+        }
+        if self.holds_until <= now {
+            return Err(Untimely::Over(self.holds_until));
+        }
+        Ok(())
     }
 
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {
@@ -140,6 +165,7 @@ impl fmt::Debug for Certificate {
 struct Certificates {
     bytes: Vec<u8>,
     chain: Vec<CertificateDer<'static>>,
+    holds_from: Timestamp,
     holds_until: Timestamp,
 }
 
@@ -151,12 +177,18 @@ fn read_certificates(path: &Path) -> Result<Certificates, Unusable> {
         return Err(Unusable::NoCertificate(told));
     };
     let first = x509_cert::Certificate::from_der(first).map_err(|error| Unusable::NoX509(told, error))?;
-    let holds_until = first.tbs_certificate.validity.not_after.to_unix_duration();
+    // Of the first alone: an authority may send one that is over behind it, for clients that look at nothing else.
+    let Validity { not_before, not_after } = first.tbs_certificate.validity;
     Ok(Certificates {
         bytes,
         chain,
-        holds_until: Timestamp::from_micros(i64::try_from(holds_until.as_micros()).unwrap_or(i64::MAX)),
+        holds_from: timestamp(not_before),
+        holds_until: timestamp(not_after),
     })
+}
+
+fn timestamp(time: Time) -> Timestamp {
+    Timestamp::from_micros(i64::try_from(time.to_unix_duration().as_micros()).unwrap_or(i64::MAX))
 }
 
 fn contents(path: &Path) -> Result<Vec<u8>, Unusable> {

@@ -1,6 +1,7 @@
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -14,6 +15,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tokio_rustls::TlsConnector;
 
 use super::{Answer, Callback, PATIENCE};
+
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Whose certificates the callers of a test believe.
 pub(crate) struct Authority {
@@ -44,8 +47,15 @@ impl Authority {
 
     /// A new certificate for the loopback address and its key, as PEM.
     pub(crate) fn certificate(&self) -> (String, String) {
+        let now = SystemTime::now();
+        self.certificate_between(now - DAY, now + 30 * DAY)
+    }
+
+    /// One that holds between these two.
+    pub(crate) fn certificate_between(&self, from: SystemTime, until: SystemTime) -> (String, String) {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let params = CertificateParams::new(names).expect("names");
+        let mut params = CertificateParams::new(names).expect("names");
+        (params.not_before, params.not_after) = (from.into(), until.into());
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         (certificate.pem(), key.serialize_pem())
