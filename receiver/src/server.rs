@@ -9,11 +9,13 @@
 //!    after that time has been silent throughout.
 //! 2. When the socket outlives this process ([`Drain::HandingOver`]), callers may as well wait for the next start: no
 //!    more is accepted, and the kernel's queue keeps what comes. When nobody listens afterwards
-//!    ([`Drain::Leaving`]), the linger lasts until nobody has come for [`CALM`] either, so that a balancer has time to
-//!    notice; then what the kernel has queued is accepted too, and the address is given up.
+//!    ([`Drain::Leaving`]), the linger lasts until nobody has come for [`CALM`] either, counted from the last answer on a
+//!    connection from before the stop at the earliest: who got it calls again, and a balancer has time to notice. Then
+//!    what the kernel has queued is accepted too, and the address is given up.
 //! 3. What is under way is answered. A connection without a request ends when the kernel has nothing of it either: at
 //!    once, or [`FIRST_BYTES_WITHIN`] after it was accepted. Who has sent half a request has time for the rest, within
-//!    a bound; then it is cut, so that no callback is answered whose record would be refused.
+//!    a bound; then it is cut, so that no callback is answered whose record would be refused. Who was accepted and waits
+//!    for a place gets one that is given back by then, or is cut as well: no caller makes a stop longer.
 //!
 //! With HTTP/2 ([`streams`]) the same is said by GOAWAY instead of a header. Under encryption a silent connection is one whose
 //! last TLS record was read whole; it is closed with a `close_notify`, so that its caller can tell an end from a cut.
@@ -182,11 +184,16 @@ impl Server {
         let _ = timeout(LINGER, connections.linger(drain)).await;
         let lingered = began.elapsed();
         self.stop.send_replace(Some(drain));
-        // A panic of that task has been printed, and ends it too.
-        let _ = self.accepting.await;
-
         let remained = connections.count();
+        // Told before accepting has ended: who waits there for a place gets one of these.
         connections.tell(Until::Quiet);
+        let mut accepting = self.accepting;
+        // A panic of that task has been printed, and ends it too.
+        if timeout(FIRST_BYTES_WITHIN + MARGIN, &mut accepting).await.is_err() {
+            warn!("connections that wait for a place are cut, no other one has ended in time");
+            accepting.abort();
+            let _ = accepting.await;
+        }
         let patience = FIRST_BYTES_WITHIN + self.reply_patience + MARGIN;
         if timeout(patience, connections.gone()).await.is_err() {
             let open = connections.count();
@@ -289,12 +296,14 @@ impl Connections {
         if drain == Drain::HandingOver {
             return;
         }
+        let mut since = Instant::now();
         loop {
-            let calm = *self.last_accepted.lock().unwrap_or_else(PoisonError::into_inner) + CALM;
-            if calm <= Instant::now() {
+            sleep_until(since + CALM).await;
+            let last_accepted = *self.last_accepted.lock().unwrap_or_else(PoisonError::into_inner);
+            if last_accepted <= since {
                 return;
             }
-            sleep_until(calm).await;
+            since = last_accepted;
         }
     }
 
@@ -327,7 +336,7 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                // Not given up when it stops meanwhile: those who leave make room.
+                // Not given up when it stops meanwhile: those who leave make room, and the drain waits no longer than it should.
                 if let Some(place) = place(&room, &connections.places).await {
                     connections.open(stream, place);
                 }
@@ -339,7 +348,7 @@ async fn accept(
         }
     }
     if *stopped.borrow() == Some(Drain::Leaving)
-        && let Err(error) = accept_queued(listener, &connections, &room)
+        && let Err(error) = accept_queued(listener, &connections, &room).await
     {
         warn!(%error, "connections that waited to be accepted are cut");
     }
@@ -361,7 +370,7 @@ async fn place(room: &Arc<Semaphore>, places: &Places) -> Option<OwnedSemaphoreP
 }
 
 /// What waits in the kernel's queue at this moment, which the end of the listener would reset.
-fn accept_queued(
+async fn accept_queued(
     listener: tokio::net::TcpListener,
     connections: &Arc<Connections>,
     room: &Arc<Semaphore>,
@@ -369,14 +378,16 @@ fn accept_queued(
     // Asks the kernel itself: what arrived a moment ago has not reached the runtime yet.
     let listener = listener.into_std()?;
     for _ in 0..QUEUE_MAX {
-        let place = Arc::clone(room).try_acquire_owned().map_err(std::io::Error::other)?;
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
         };
         stream.set_nonblocking(true)?;
-        connections.open(TcpStream::from_std(stream)?, place);
+        let stream = TcpStream::from_std(stream)?;
+        if let Some(place) = place(room, &connections.places).await {
+            connections.open(stream, place);
+        }
     }
     Ok(())
 }

@@ -275,6 +275,21 @@ fn an_answer_that_nobody_reads_ends_its_http2_connection_though_no_place_is_want
 }
 
 #[test]
+fn a_stop_has_its_bound_also_when_the_house_is_full_and_more_wait() {
+    let authority = Authority::new();
+    let site = Site::at(Kafka::start()).encrypted(&authority);
+    let runtime = Runtime::new().expect("a runtime");
+    for holds in HELD {
+        let receiver = site.receiver_with(&FOUR_PLACES).ready();
+        let held: Vec<_> = (0..PLACES).map(|_| holds.take(&site, &authority, &runtime)).collect();
+        let waiting = [(); PLACES].map(|()| TcpStream::connect(site.listen()).expect("a connection"));
+        receiver.ask_to_stop();
+        receiver.stopped();
+        drop((held, waiting));
+    }
+}
+
+#[test]
 fn what_is_no_tls_harms_nobody_and_is_counted() {
     let authority = Authority::new();
     let site = Site::at(Kafka::start()).encrypted(&authority);
