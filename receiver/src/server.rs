@@ -32,6 +32,7 @@
 //! is not concerned.
 
 mod connection;
+mod descriptors;
 mod places;
 mod streams;
 mod told;
@@ -54,6 +55,7 @@ use crate::answer::Answering;
 use crate::drain::Drain;
 use crate::tls::{Handshakes, Spoken};
 use connection::Orders;
+use descriptors::Trouble;
 use places::{Place, Places};
 use told::Told;
 
@@ -65,7 +67,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// The same for the number of headers: Chat sends two, a proxy adds a dozen.
 const HEADERS_MAX: usize = 256;
-/// Before the next try when the process has no descriptors left: they come back when connections end.
+/// Before the next try when the process has no descriptors left: those who are to leave need a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection from before the stop may take to its last answer. What was sent into it while the stop was
 /// news to nobody is there within the 2 s that Chat waits; a second more for a machine that is busy. With 15 s of
@@ -160,6 +162,7 @@ impl Server {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let reply_patience = answering.patience;
+        let connections_max = descriptors::fitting(connections_max);
         let places = Places::new(connections_max, registry);
         let watching = tokio::spawn(Arc::clone(&places).watch());
         let connections = Arc::new(Connections::new(answering, tls, places));
@@ -329,6 +332,7 @@ async fn accept(
     mut stopped: watch::Receiver<Option<Drain>>,
 ) {
     let room = Arc::new(Semaphore::new(connections_max));
+    let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
             _ = stopped.changed() => break,
@@ -336,13 +340,21 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
+                if trouble.is_over(Instant::now()) {
+                    info!("connections can be accepted again");
+                }
                 // Not given up when it stops meanwhile: those who leave make room, and the drain waits no longer than it should.
                 if let Some(place) = place(&room, &connections.places).await {
                     connections.open(stream, place);
                 }
             }
             Err(error) => {
-                warn!(%error, "a connection cannot be accepted");
+                if trouble.goes_on(Instant::now()) {
+                    warn!(%error, "connections cannot be accepted, they wait in the kernel: those that are silent the longest are ended where descriptors are lacking");
+                }
+                if descriptors::none_is_left(&error) {
+                    connections.places.give_up_some();
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }

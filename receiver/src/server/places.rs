@@ -288,6 +288,11 @@ impl Places {
         self.make_room_at(Instant::now());
     }
 
+    /// The same where a place is left, and no descriptor for it.
+    pub(super) fn give_up_some(&self) {
+        self.lock().give_up_some(Instant::now());
+    }
+
     fn make_room_at(&self, now: Instant) {
         let mut taken = self.lock();
         if !std::mem::replace(&mut taken.crowded, true) {
@@ -296,13 +301,25 @@ impl Places {
                 "no place is left for another connection, those that are silent the longest are ended: raise receiver.connections_max if Chat needs more"
             );
         }
-        let mut useless: Vec<_> = taken
+        taken.give_up_some(now);
+    }
+
+    /// Nothing in it is ever half changed.
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    fn give_up_some(&mut self, now: Instant) {
+        let share = (self.seats.len() / LEAVING_SHARE).max(1);
+        let mut useless: Vec<_> = self
             .seats
             .values_mut()
             .filter(|seat| seat.talk.told() < Until::Cut)
             .filter_map(|seat| seat.useless(now).map(|(until, age)| (until, age, seat)))
             .collect();
-        let leaving = (self.max / LEAVING_SHARE).max(1).min(useless.len());
+        let leaving = share.min(useless.len());
         if leaving == 0 {
             return;
         }
@@ -311,11 +328,6 @@ impl Places {
         for (until, _, seat) in &mut useless[..leaving] {
             seat.end(Reason::Room, *until, now);
         }
-    }
-
-    /// Nothing in it is ever half changed.
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
