@@ -228,3 +228,37 @@ impl Buf for Piece {
         self.bytes.advance(count);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_silent_only_when_every_answer_is_written_to_its_last_byte() {
+        let talk = Arc::new(Talk::new(Instant::now()));
+        let streams = Arc::new(Streams::new(Arc::clone(&talk)));
+        let begin = || UnderWay::begin(Arc::clone(&streams));
+        let mut unread = begin();
+        assert_eq!(talk.stage(), Stage::Answering);
+        unread.is_answered();
+        assert_eq!(talk.stage(), Stage::Writing);
+        let mut answer = Answer::new(Full::from("{}"), unread);
+        let given_up = begin();
+        assert_eq!(
+            talk.stage(),
+            Stage::Answering,
+            "what nobody reads ends no callback under way"
+        );
+        drop(given_up);
+        assert_eq!(talk.stage(), Stage::Writing);
+        let frame = answer.frame().await.expect("a frame").expect("no error");
+        drop(answer);
+        let mut piece = frame.into_data().ok().expect("bytes");
+        piece.advance(1);
+        assert_eq!(talk.stage(), Stage::Writing, "one byte is still here");
+        drop(piece);
+        assert_eq!(talk.stage(), Stage::Silent);
+    }
+}
