@@ -106,6 +106,7 @@ impl Local {
             worker_admin: worker_admin.local_addr()?,
             kafka: broker.address(),
         };
+        process::raise_descriptors();
         runtime()?.block_on(async {
             let signals = Signals::listen()?;
             let mut receiver_config = settings.receiver;

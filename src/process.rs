@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -40,6 +41,19 @@ pub(crate) fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failur
             _ => format!("{key}: cannot listen at {address}: {error}"),
         })
     })
+}
+
+/// Lets this process have as many file descriptors as it may: each connection takes one. The limit that a process starts
+/// with, usually 1,024, is for those that use `select`.
+pub(crate) fn raise_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "limit of file descriptors stays as it was");
+    }
 }
 
 /// As many threads as the machine has cores.

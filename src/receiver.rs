@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::admin;
 use crate::failure::Failure;
-use crate::process::{Signals, bind, runtime, told};
+use crate::process::{Signals, bind, raise_descriptors, runtime, told};
 use crate::settings::File;
 use listening::Listening;
 use reloading::Reloading;
@@ -28,6 +28,7 @@ impl Process {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let config = self.file.load_with_apps()?.receiver;
         let file = self.file;
+        raise_descriptors();
         let callbacks = Listening::start(config.listen)?;
         let admin = bind("receiver.admin", config.admin)?;
         runtime()?.block_on(serve(file, config, callbacks, admin))

@@ -9,11 +9,13 @@
 //!    after that time has been silent throughout.
 //! 2. When the socket outlives this process ([`Drain::HandingOver`]), callers may as well wait for the next start: no
 //!    more is accepted, and the kernel's queue keeps what comes. When nobody listens afterwards
-//!    ([`Drain::Leaving`]), the linger lasts until nobody has come for [`CALM`] either, so that a balancer has time to
-//!    notice; then what the kernel has queued is accepted too, and the address is given up.
+//!    ([`Drain::Leaving`]), the linger lasts until nobody has come for [`CALM`] either, counted from the last answer on a
+//!    connection from before the stop at the earliest: who got it calls again, and a balancer has time to notice. Then
+//!    what the kernel has queued is accepted too, and the address is given up.
 //! 3. What is under way is answered. A connection without a request ends when the kernel has nothing of it either: at
 //!    once, or [`FIRST_BYTES_WITHIN`] after it was accepted. Who has sent half a request has time for the rest, within
-//!    a bound; then it is cut, so that no callback is answered whose record would be refused.
+//!    a bound; then it is cut, so that no callback is answered whose record would be refused. Who was accepted and waits
+//!    for a place gets one that is given back by then, or is cut as well: no caller makes a stop longer.
 //!
 //! With HTTP/2 ([`streams`]) the same is said by GOAWAY instead of a header. Under encryption a silent connection is one whose
 //! last TLS record was read whole; it is closed with a `close_notify`, so that its caller can tell an end from a cut.
@@ -30,6 +32,7 @@
 //! is not concerned.
 
 mod connection;
+mod descriptors;
 mod places;
 mod streams;
 mod told;
@@ -52,6 +55,7 @@ use crate::answer::Answering;
 use crate::drain::Drain;
 use crate::tls::{Handshakes, Spoken};
 use connection::Orders;
+use descriptors::Trouble;
 use places::{Place, Places};
 use told::Told;
 
@@ -63,7 +67,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// The same for the number of headers: Chat sends two, a proxy adds a dozen.
 const HEADERS_MAX: usize = 256;
-/// Before the next try when the process has no descriptors left: they come back when connections end.
+/// Before the next try when the process has no descriptors left: those who are to leave need a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection from before the stop may take to its last answer. What was sent into it while the stop was
 /// news to nobody is there within the 2 s that Chat waits; a second more for a machine that is busy. With 15 s of
@@ -158,6 +162,7 @@ impl Server {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let reply_patience = answering.patience;
+        let connections_max = descriptors::fitting(connections_max);
         let places = Places::new(connections_max, registry);
         let watching = tokio::spawn(Arc::clone(&places).watch());
         let connections = Arc::new(Connections::new(answering, tls, places));
@@ -182,11 +187,16 @@ impl Server {
         let _ = timeout(LINGER, connections.linger(drain)).await;
         let lingered = began.elapsed();
         self.stop.send_replace(Some(drain));
-        // A panic of that task has been printed, and ends it too.
-        let _ = self.accepting.await;
-
         let remained = connections.count();
+        // Told before accepting has ended: who waits there for a place gets one of these.
         connections.tell(Until::Quiet);
+        let mut accepting = self.accepting;
+        // A panic of that task has been printed, and ends it too.
+        if timeout(FIRST_BYTES_WITHIN + MARGIN, &mut accepting).await.is_err() {
+            warn!("connections that wait for a place are cut, no other one has ended in time");
+            accepting.abort();
+            let _ = accepting.await;
+        }
         let patience = FIRST_BYTES_WITHIN + self.reply_patience + MARGIN;
         if timeout(patience, connections.gone()).await.is_err() {
             let open = connections.count();
@@ -289,12 +299,14 @@ impl Connections {
         if drain == Drain::HandingOver {
             return;
         }
+        let mut since = Instant::now();
         loop {
-            let calm = *self.last_accepted.lock().unwrap_or_else(PoisonError::into_inner) + CALM;
-            if calm <= Instant::now() {
+            sleep_until(since + CALM).await;
+            let last_accepted = *self.last_accepted.lock().unwrap_or_else(PoisonError::into_inner);
+            if last_accepted <= since {
                 return;
             }
-            sleep_until(calm).await;
+            since = last_accepted;
         }
     }
 
@@ -320,6 +332,7 @@ async fn accept(
     mut stopped: watch::Receiver<Option<Drain>>,
 ) {
     let room = Arc::new(Semaphore::new(connections_max));
+    let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
             _ = stopped.changed() => break,
@@ -327,19 +340,27 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                // Not given up when it stops meanwhile: those who leave make room.
+                if trouble.is_over(Instant::now()) {
+                    info!("connections can be accepted again");
+                }
+                // Not given up when it stops meanwhile: those who leave make room, and the drain waits no longer than it should.
                 if let Some(place) = place(&room, &connections.places).await {
                     connections.open(stream, place);
                 }
             }
             Err(error) => {
-                warn!(%error, "a connection cannot be accepted");
+                if trouble.goes_on(Instant::now()) {
+                    warn!(%error, "connections cannot be accepted, they wait in the kernel: those that are silent the longest are ended where descriptors are lacking");
+                }
+                if descriptors::none_is_left(&error) {
+                    connections.places.give_up_some();
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
     if *stopped.borrow() == Some(Drain::Leaving)
-        && let Err(error) = accept_queued(listener, &connections, &room)
+        && let Err(error) = accept_queued(listener, &connections, &room).await
     {
         warn!(%error, "connections that waited to be accepted are cut");
     }
@@ -361,7 +382,7 @@ async fn place(room: &Arc<Semaphore>, places: &Places) -> Option<OwnedSemaphoreP
 }
 
 /// What waits in the kernel's queue at this moment, which the end of the listener would reset.
-fn accept_queued(
+async fn accept_queued(
     listener: tokio::net::TcpListener,
     connections: &Arc<Connections>,
     room: &Arc<Semaphore>,
@@ -369,14 +390,16 @@ fn accept_queued(
     // Asks the kernel itself: what arrived a moment ago has not reached the runtime yet.
     let listener = listener.into_std()?;
     for _ in 0..QUEUE_MAX {
-        let place = Arc::clone(room).try_acquire_owned().map_err(std::io::Error::other)?;
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
         };
         stream.set_nonblocking(true)?;
-        connections.open(TcpStream::from_std(stream)?, place);
+        let stream = TcpStream::from_std(stream)?;
+        if let Some(place) = place(room, &connections.places).await {
+            connections.open(stream, place);
+        }
     }
     Ok(())
 }

@@ -3,9 +3,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use crate::support::{Folder, Kafka, Portcullis, Running, free_address, wait_until};
+use crate::support::{Caller, Folder, Kafka, Portcullis, Running, free_address, wait_until};
 
 const START_MAX: Duration = Duration::from_secs(30);
+/// After that time the admin address ends a silent connection by itself.
+const SILENT_MAX: Duration = Duration::from_secs(30);
 
 struct Receiver {
     folder: Folder,
@@ -68,6 +70,30 @@ fn a_receiver_says_how_it_is_and_stops_when_asked() {
     assert!(get(&format!("http://{admin}/metrics")).1.ends_with("# EOF\n"));
     assert_eq!(get(&format!("http://{admin}/nothing")).0, 404);
     assert_eq!(running.terminate().code(), Some(0));
+}
+
+#[test]
+fn who_asks_nothing_of_the_admin_address_keeps_no_probe_from_its_answer() {
+    let receiver = Receiver::new();
+    let running = receiver.ready();
+    let ask = |caller: &mut Caller| {
+        let answer = caller.send(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(answer.status, 200);
+    };
+    let mut kept = Caller::at(receiver.admin);
+    let _silent: Vec<TcpStream> = (0..300)
+        .map(|number| {
+            if number % 30 == 0 {
+                // On the one connection that it has.
+                ask(&mut kept);
+            }
+            TcpStream::connect(receiver.admin).expect("a connection")
+        })
+        .collect();
+    for _ in 0..3 {
+        ask(&mut Caller::at(receiver.admin).patience(SILENT_MAX / 2));
+    }
+    running.terminate();
 }
 
 #[test]

@@ -192,6 +192,38 @@ fn a_stopping_receiver_answers_whoever_calls_and_closes_only_who_is_silent() {
     expect_once(&site, &names, 1);
 }
 
+#[test]
+fn who_was_told_that_its_connection_ends_finds_the_door_open() {
+    let site = Site::at(Kafka::start());
+    let receiver = site.receiver().ready();
+    let mut kept: [Caller; 4] = std::array::from_fn(|_| site.caller());
+    let mut names = Vec::new();
+    let mut all_call = |closes| {
+        for caller in &mut kept {
+            let name = format!("callback {}", names.len());
+            let answer = caller.exchange(&Callback::topic("leckie", &name).request());
+            let answer = answer.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(answer.code() == 0 && answer.closes() == closes, "{name}: {answer:?}");
+            names.push(name);
+        }
+    };
+    // Nobody comes for longer than a stop takes for calm.
+    let came = Instant::now();
+    all_call(false);
+    while came.elapsed() < Duration::from_secs(1) {
+        sleep(OFTEN);
+        all_call(false);
+    }
+    receiver.ask_to_stop();
+    wait_until("it is not ready", PATIENCE, || !receiver.is_ready());
+    for _ in 0..5 {
+        all_call(true);
+        sleep(OFTEN);
+    }
+    receiver.stopped();
+    expect_once(&site, &names, 1);
+}
+
 /// Each of `names` is in the topic under one id, and nothing else is; each of so many boots is without a hole.
 fn expect_once(site: &Site, names: &[String], boots: usize) {
     let ids = |kept: &[Kept]| {

@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{Callback, Kafka, PATIENCE, Site, wait_until};
@@ -124,6 +126,64 @@ fn a_full_house_makes_room_for_who_calls_and_never_ends_who_is_answered() {
     wait_until("it is said to be over", PATIENCE, || {
         said("there is room for connections again") == 1
     });
+    receiver.stop();
+}
+
+#[test]
+fn connections_get_all_descriptors_that_the_system_allows() {
+    let site = Site::at(Kafka::start());
+    let receiver = site.receiver_limited("-S -n 256").ready();
+    let idle: Vec<TcpStream> = (0..400)
+        .map(|_| TcpStream::connect(site.listen()).expect("a connection"))
+        .collect();
+    assert_eq!(site.caller().post(&topic("answered")).code(), 0);
+    wait_until("all are held", PATIENCE, || {
+        receiver.metric("receiver_connections ") == idle.len() as f64
+    });
+    receiver.stop();
+}
+
+#[test]
+fn with_few_descriptors_as_many_connections_are_held_as_leave_some_to_the_others() {
+    let site = Site::at(Kafka::start());
+    let receiver = site.receiver_limited("-n 256").ready();
+    let _idle: Vec<TcpStream> = (0..400)
+        .map(|_| TcpStream::connect(site.listen()).expect("a connection"))
+        .collect();
+    assert_eq!(site.caller().post(&topic("answered")).code(), 0);
+    assert!(receiver.metric("receiver_connections ") <= 57.0);
+    let log = receiver.log();
+    assert!(log.contains("fewer connections are held than receiver.connections_max"));
+    assert!(!log.contains("connections cannot be accepted"), "{log}");
+    receiver.stop();
+}
+
+#[test]
+fn who_calls_when_no_descriptor_is_left_gets_one_of_the_silent() {
+    let site = Site::at(Kafka::start());
+    let receiver = site.receiver().ready();
+    let idle: Vec<TcpStream> = (0..50)
+        .map(|_| TcpStream::connect(site.listen()).expect("a connection"))
+        .collect();
+    wait_until("all are held", PATIENCE, || {
+        receiver.metric("receiver_connections ") == idle.len() as f64
+    });
+    // The next that it would take is one too many.
+    let process = Pid::from_raw(receiver.id().cast_signed());
+    let path = |number: &u64| PathBuf::from(format!("/proc/{}/fd/{number}", receiver.id()));
+    let next = (0..).find(|number| path(number).symlink_metadata().is_err());
+    let few = Rlimit {
+        current: next,
+        ..getrlimit(Resource::Nofile)
+    };
+    let before = prlimit(process, Resource::Nofile, few).expect("a limit");
+    for number in 0..20 {
+        assert_eq!(site.caller().post(&topic(&format!("answered {number}"))).code(), 0);
+    }
+    prlimit(process, Resource::Nofile, before).expect("the former limit");
+    let log = receiver.log();
+    assert_eq!(log.matches("connections cannot be accepted").count(), 1, "{log}");
+    drop(idle);
     receiver.stop();
 }
 

@@ -243,6 +243,113 @@ fn a_stop_ends_encrypted_connections_and_cuts_no_callback() {
     topic.read_until("every answered callback", |kept| kept.len() == answered + 3);
 }
 
+/// How a caller holds a connection without calling, or without reading, and does not let it end either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// HTTP/2 that never begins.
+    Unbegun,
+    /// HTTP/2 that has begun, and answers no ping.
+    Deaf,
+    /// The first bytes of a TLS record.
+    HalfARecord,
+    /// HTTP/2 that takes the head of an answer, and none or few of the bytes of its body.
+    Ungranting(u32),
+}
+
+const HELD: [Holds; 5] = [
+    Holds::Unbegun,
+    Holds::Deaf,
+    Holds::HalfARecord,
+    Holds::Ungranting(0),
+    Holds::Ungranting(10),
+];
+const PLACES: usize = 4;
+/// RFC 9113, 3.4, with no settings.
+const H2_BEGINS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+impl Holds {
+    /// Takes a place so, for as long as what it gives is kept.
+    fn take(self, site: &Site, authority: &Authority, runtime: &Runtime) -> Box<dyn std::any::Any> {
+        let address = site.listen();
+        let announcing = |speaks| TlsCaller::announcing(speaks, address, authority).expect("a connection");
+        match self {
+            Self::Unbegun => Box::new(announcing(b"h2")),
+            Self::Deaf => {
+                let mut caller = announcing(b"h2");
+                caller.send(H2_BEGINS);
+                Box::new(caller)
+            }
+            Self::HalfARecord => {
+                let mut caller = announcing(b"http/1.1");
+                caller.send_raw(&[23, 3, 3]);
+                Box::new(caller)
+            }
+            Self::Ungranting(window_bytes) => Box::new(runtime.block_on(async {
+                let mut caller = Http2::granting(Some(window_bytes), address, authority).await;
+                let callback = topic(0);
+                let answer = caller.begin(&callback.target(), callback.body()).await.expect("a head");
+                assert_eq!(answer.status(), StatusCode::OK);
+                (caller, answer)
+            })),
+        }
+    }
+}
+
+const FOUR_PLACES: [(&str, &str); 1] = [("PORTCULLIS__RECEIVER__CONNECTIONS_MAX", "4")];
+
+#[test]
+fn who_does_not_let_its_connection_end_loses_its_place_to_who_calls() {
+    let authority = Authority::new();
+    let site = Site::at(Kafka::start()).encrypted(&authority);
+    let receiver = site.receiver_with(&FOUR_PLACES).ready();
+    let runtime = Runtime::new().expect("a runtime");
+    for holds in HELD {
+        let held: Vec<_> = (0..PLACES).map(|_| holds.take(&site, &authority, &runtime)).collect();
+        let ended = receiver.metric("receiver_connections_ended_total{reason=\"room\"}");
+        let mut caller = TlsCaller::connect(site.listen(), &authority).expect("a place");
+        let answer = caller.post(&topic(1));
+        assert_allowed(&answer.unwrap_or_else(|error| panic!("{holds:?}: {error}")));
+        assert!(
+            receiver.metric("receiver_connections_ended_total{reason=\"room\"}") > ended,
+            "{holds:?}: who is counted is gone"
+        );
+        assert!(receiver.metric("receiver_connections ") <= PLACES as f64);
+        drop((held, caller));
+        wait_until("they are gone", PATIENCE, || {
+            receiver.metric("receiver_connections ") == 0.0
+        });
+    }
+    receiver.stop();
+}
+
+#[test]
+fn an_answer_that_nobody_reads_ends_its_http2_connection_though_no_place_is_wanted() {
+    let authority = Authority::new();
+    let site = Site::at(Kafka::start()).encrypted(&authority);
+    let receiver = site.receiver().ready();
+    let runtime = Runtime::new().expect("a runtime");
+    let _held = [0, 10].map(|window_bytes| Holds::Ungranting(window_bytes).take(&site, &authority, &runtime));
+    wait_until("they are cut", PATIENCE, || {
+        receiver.metric("receiver_connections_ended_total{reason=\"slow_reader\"}") == 2.0
+    });
+    receiver.stop();
+}
+
+#[test]
+fn a_stop_has_its_bound_also_when_the_house_is_full_and_more_wait() {
+    let authority = Authority::new();
+    let site = Site::at(Kafka::start()).encrypted(&authority);
+    let runtime = Runtime::new().expect("a runtime");
+    for holds in HELD {
+        let receiver = site.receiver_with(&FOUR_PLACES).ready();
+        let held: Vec<_> = (0..PLACES).map(|_| holds.take(&site, &authority, &runtime)).collect();
+        let waiting = [(); PLACES].map(|()| TcpStream::connect(site.listen()).expect("a connection"));
+        receiver.ask_to_stop();
+        receiver.stopped();
+        drop((held, waiting));
+    }
+}
+
 #[test]
 fn what_is_no_tls_harms_nobody_and_is_counted() {
     let authority = Authority::new();

@@ -3,11 +3,16 @@
 //! Places are few ([`super::Server`]'s `connections_max`), and a caller that holds one without calling keeps Chat out. So
 //! nobody is waited for longer than it can make sense: a head has [`HEAD_MAX`] from its first byte, an answer
 //! [`TAKEN_WITHIN`] to be read. Silent connections are welcome for long, since Chat keeps its own; but when no place is left,
-//! those leave that are silent, or in the middle of a head that Chat would not wait for, the longest: as in a drain, never
-//! one that a request has come in on.
+//! those leave that are silent, or in the middle of a head or an answer that Chat would not wait for, the longest: as in a
+//! drain, never one that a request has come in on.
+//!
+//! A silent connection is asked first, and ends by itself as soon as nobody is owed an answer on it. Not everyone lets it:
+//! half a TLS record may be the begin of a callback, an HTTP/2 caller may say nothing to the last ping. So who is still
+//! there after a while, and still silent, is cut: [`GONE_WITHIN`] after it was asked when its place is wanted,
+//! [`TAKEN_WITHIN`] when it is not.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,8 +32,12 @@ use super::{HEAD_TIMEOUT, Until};
 const CHAT_WAITS: Duration = Duration::from_secs(2);
 /// A line or a machine that is that slow is a trickle on purpose.
 const HEAD_MAX: Duration = Duration::from_secs(10);
-/// An answer of 60 bytes fits into the kernel's buffer at once. Only who sends without ever reading gets here.
+/// An answer of 60 bytes fits into the kernel's buffer at once. Only who sends without ever reading gets here, or who
+/// grants no byte for it in HTTP/2. As long for who was asked to end: it has only that left to read.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+/// To end after being asked takes a round trip. Short, because a caller who waits for the place is Chat, maybe, and needs
+/// its answer within 2 s; what is sent meanwhile is there by then.
+const GONE_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is looked who must leave: a walk over 10,000 places takes some 0.1 ms.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// When no place is left, this share of all leaves at once, so that a rush of newcomers does not look for each.
@@ -56,8 +65,6 @@ pub(super) struct Talk {
     epoch: Instant,
     /// The stage in the lowest two bits, above it the milliseconds since `epoch` at which it began.
     stage: AtomicU64,
-    /// Requests that are being answered at once, of a connection that can carry several.
-    under_way: AtomicUsize,
     told: Told,
     heard: Notify,
 }
@@ -87,9 +94,16 @@ pub(super) struct Places {
 
 #[derive(Default)]
 struct Taken {
-    talks: HashMap<u64, Arc<Talk>>,
+    seats: HashMap<u64, Seat>,
     next: u64,
     crowded: bool,
+}
+
+/// A place as those see it who look who must leave.
+struct Seat {
+    talk: Arc<Talk>,
+    /// Why it has to end, and since when.
+    ending: Option<(Reason, Instant)>,
 }
 
 /// A place in use; given back when it is dropped.
@@ -104,7 +118,6 @@ impl Talk {
         let talk = Self {
             epoch,
             stage: AtomicU64::new(0),
-            under_way: AtomicUsize::new(0),
             told: Told::new(Until::Ended),
             heard: Notify::new(),
         };
@@ -116,8 +129,9 @@ impl Talk {
         self.enter_at(stage, Instant::now());
     }
 
-    fn enter_at(&self, stage: Stage, now: Instant) {
-        let millis = now.saturating_duration_since(self.epoch).as_millis() as u64; // no process lives 500 million years
+    /// The stage has lasted since then.
+    pub(super) fn enter_at(&self, stage: Stage, since: Instant) {
+        let millis = since.saturating_duration_since(self.epoch).as_millis() as u64; // no process lives 500 million years
         self.stage.store(millis << 2 | stage as u64, Ordering::Relaxed);
     }
 
@@ -136,19 +150,6 @@ impl Talk {
         };
         let began = self.epoch + Duration::from_millis(packed >> 2);
         (stage, now.saturating_duration_since(began))
-    }
-
-    /// One more of several requests at once is being answered.
-    pub(super) fn one_more(&self) {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        self.enter(Stage::Answering);
-    }
-
-    /// One less is.
-    pub(super) fn one_less(&self) {
-        if self.under_way.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.enter(Stage::Silent);
-        }
     }
 
     pub(super) fn tell(&self, until: Until) {
@@ -175,16 +176,38 @@ impl Talk {
     pub(super) fn news(&self) -> News {
         self.told.news()
     }
+}
 
+impl Seat {
     /// Why it must leave, if it must.
     fn overdue(&self, now: Instant) -> Option<(Reason, Until)> {
-        match self.stage_and_age(now) {
+        match self.talk.stage_and_age(now) {
             (Stage::Head, age) if age > HEAD_MAX => Some((Reason::SlowHead, Until::Cut)),
             (Stage::Writing, age) if age > TAKEN_WITHIN => Some((Reason::SlowReader, Until::Cut)),
-            (Stage::Silent, age) if age > HEAD_TIMEOUT => Some((Reason::Silent, Until::Quiet)),
+            (Stage::Silent, age) => match self.ending {
+                Some((reason, asked)) => (now > asked + TAKEN_WITHIN).then_some((reason, Until::Cut)),
+                None => (age > HEAD_TIMEOUT).then_some((Reason::Silent, Until::Quiet)),
+            },
             // A request has a deadline of its own.
-            (Stage::Head | Stage::Writing | Stage::Silent | Stage::Answering, _) => None,
+            (Stage::Head | Stage::Writing | Stage::Answering, _) => None,
         }
+    }
+
+    /// What would make room, and how long it has been of no use.
+    fn useless(&self, now: Instant) -> Option<(Until, Duration)> {
+        match self.talk.stage_and_age(now) {
+            (Stage::Head | Stage::Writing, age) if age > CHAT_WAITS => Some((Until::Cut, age)),
+            (Stage::Silent, age) => match self.ending {
+                Some((_, asked)) => (now > asked + GONE_WITHIN).then_some((Until::Cut, age)),
+                None => Some((Until::Quiet, age)),
+            },
+            (Stage::Head | Stage::Answering | Stage::Writing, _) => None,
+        }
+    }
+
+    fn end(&mut self, reason: Reason, until: Until, now: Instant) {
+        self.ending = Some((reason, now));
+        self.talk.tell(until);
     }
 }
 
@@ -222,7 +245,11 @@ impl Places {
         let mut taken = self.lock();
         let number = taken.next;
         taken.next += 1;
-        taken.talks.insert(number, Arc::clone(&talk));
+        let seat = Seat {
+            talk: Arc::clone(&talk),
+            ending: None,
+        };
+        taken.seats.insert(number, seat);
         drop(taken);
         self.open.inc();
         Place {
@@ -243,22 +270,27 @@ impl Places {
 
     fn end_overdue(&self, now: Instant) {
         let mut taken = self.lock();
-        for talk in taken.talks.values() {
-            if let Some((reason, until)) = talk.overdue(now)
-                && talk.told() < until
+        for seat in taken.seats.values_mut() {
+            if let Some((reason, until)) = seat.overdue(now)
+                && seat.talk.told() < until
             {
-                self.end(talk, reason, until);
+                seat.end(reason, until, now);
             }
         }
-        if taken.crowded && taken.talks.len() <= self.max * CALM_TENTHS / 10 {
+        if taken.crowded && taken.seats.len() <= self.max * CALM_TENTHS / 10 {
             taken.crowded = false;
-            info!(open = taken.talks.len(), "there is room for connections again");
+            info!(open = taken.seats.len(), "there is room for connections again");
         }
     }
 
     /// Has those leave that are silent the longest.
     pub(super) fn make_room(&self) {
         self.make_room_at(Instant::now());
+    }
+
+    /// The same where a place is left, and no descriptor for it.
+    pub(super) fn give_up_some(&self) {
+        self.lock().give_up_some(Instant::now());
     }
 
     fn make_room_at(&self, now: Instant) {
@@ -269,29 +301,7 @@ impl Places {
                 "no place is left for another connection, those that are silent the longest are ended: raise receiver.connections_max if Chat needs more"
             );
         }
-        let mut useless: Vec<_> = taken
-            .talks
-            .values()
-            .filter(|talk| talk.told() == Until::Ended)
-            .filter_map(|talk| match talk.stage_and_age(now) {
-                (Stage::Silent, age) => Some((age, Until::Quiet, talk)),
-                (Stage::Head, age) if age > CHAT_WAITS => Some((age, Until::Cut, talk)),
-                (Stage::Head | Stage::Answering | Stage::Writing, _) => None,
-            })
-            .collect();
-        let leaving = (self.max / LEAVING_SHARE).max(1).min(useless.len());
-        if leaving == 0 {
-            return;
-        }
-        useless.select_nth_unstable_by(leaving - 1, |(age, ..), (other, ..)| other.cmp(age));
-        for (_, until, talk) in &useless[..leaving] {
-            self.end(talk, Reason::Room, *until);
-        }
-    }
-
-    fn end(&self, talk: &Talk, reason: Reason, until: Until) {
-        talk.tell(until);
-        self.ended.get_or_create(&Ended { reason: reason.name() }).inc();
+        taken.give_up_some(now);
     }
 
     /// Nothing in it is ever half changed.
@@ -300,9 +310,34 @@ impl Places {
     }
 }
 
+impl Taken {
+    fn give_up_some(&mut self, now: Instant) {
+        let share = (self.seats.len() / LEAVING_SHARE).max(1);
+        let mut useless: Vec<_> = self
+            .seats
+            .values_mut()
+            .filter(|seat| seat.talk.told() < Until::Cut)
+            .filter_map(|seat| seat.useless(now).map(|(until, age)| (until, age, seat)))
+            .collect();
+        let leaving = share.min(useless.len());
+        if leaving == 0 {
+            return;
+        }
+        // Those that were asked already come before those that would have to be.
+        useless.select_nth_unstable_by(leaving - 1, |one, other| (other.0, other.1).cmp(&(one.0, one.1)));
+        for (until, _, seat) in &mut useless[..leaving] {
+            seat.end(Reason::Room, *until, now);
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().talks.remove(&self.number);
+        let left = self.places.lock().seats.remove(&self.number);
+        if let Some((reason, _)) = left.and_then(|seat| seat.ending) {
+            let ended = Ended { reason: reason.name() };
+            self.places.ended.get_or_create(&ended).inc();
+        }
         self.places.open.dec();
     }
 }
@@ -334,6 +369,58 @@ mod tests {
         assert_eq!(told(&taken), [Until::Ended, Until::Cut, Until::Ended, Until::Cut]);
         places.end_overdue(began + HEAD_TIMEOUT + LOOK_EVERY);
         assert_eq!(told(&taken), [Until::Quiet, Until::Cut, Until::Ended, Until::Cut]);
+        places.end_overdue(began + HEAD_TIMEOUT + TAKEN_WITHIN);
+        assert_eq!(told(&taken)[0], Until::Quiet, "it has time to end by itself");
+        places.end_overdue(began + HEAD_TIMEOUT + TAKEN_WITHIN + 2 * LOOK_EVERY);
+        assert_eq!(told(&taken)[0], Until::Cut);
+        assert_eq!(told(&taken)[2], Until::Ended, "nobody who is being answered");
+    }
+
+    #[test]
+    fn who_was_asked_to_end_and_is_silent_all_the_same_is_cut_when_its_place_is_wanted() {
+        let places = places(1);
+        let place = places.take();
+        let asked = Instant::now() + Duration::from_secs(1);
+        places.make_room_at(asked);
+        places.make_room_at(asked + GONE_WITHIN);
+        assert_eq!(place.talk.told(), Until::Quiet, "it has time to end by itself");
+        // A callback that was on its way meanwhile is answered.
+        let late = asked + 2 * GONE_WITHIN;
+        for stage in [Stage::Head, Stage::Answering, Stage::Writing] {
+            place.talk.enter_at(stage, late);
+            places.make_room_at(late);
+            assert_eq!(place.talk.told(), Until::Quiet, "{stage:?}");
+        }
+        place.talk.enter_at(Stage::Silent, late);
+        places.make_room_at(late);
+        assert_eq!(place.talk.told(), Until::Cut);
+    }
+
+    #[test]
+    fn what_chat_does_not_wait_for_any_more_makes_room() {
+        for stage in [Stage::Head, Stage::Writing] {
+            let places = places(1);
+            let place = places.take();
+            let began = Instant::now();
+            place.talk.enter_at(stage, began);
+            places.make_room_at(began + CHAT_WAITS - LOOK_EVERY);
+            assert_eq!(place.talk.told(), Until::Ended, "{stage:?}");
+            places.make_room_at(began + CHAT_WAITS + LOOK_EVERY);
+            assert_eq!(place.talk.told(), Until::Cut, "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_counted_as_ended_is_gone() {
+        let places = places(1);
+        let place = places.take();
+        places.make_room_at(Instant::now());
+        let counted = || places.ended.get_or_create(&Ended { reason: "room" }).get();
+        assert_eq!(counted(), 0, "told to, and still there");
+        drop(place);
+        assert_eq!(counted(), 1);
+        drop(places.take());
+        assert_eq!(counted(), 1, "it went by itself");
     }
 
     #[test]

@@ -2,22 +2,30 @@
 //!
 //! It ends by GOAWAY (RFC 9113, 6.8), first one that names no last request and a ping, then, when the ping has come back,
 //! one that does: what was on its way meanwhile is answered. So no look into the socket is needed here.
+//!
+//! An answer is written when its caller grants the bytes for it, so each is followed to its last byte ([`Answer`]), and its
+//! connection counts as one that does not read from the oldest that is still here ([`Streams`]).
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use bytes::{Buf, Bytes};
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Request, header};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::connection::Orders;
-use super::places::Talk;
+use super::places::{Stage, Talk};
 use super::{BUFFER_BYTES_MAX, Until};
 use crate::answer::{self, Answering};
 use crate::patience::Patience;
@@ -60,13 +68,14 @@ pub(super) async fn serve(
     talk: Arc<Talk>,
     mut orders: Orders,
 ) {
+    let streams = Arc::new(Streams::new(talk));
     let service = service_fn(move |request: Request<Incoming>| {
-        let under_way = UnderWay::new(Arc::clone(&talk));
+        let mut under_way = UnderWay::begin(Arc::clone(&streams));
         answer::answer(Arc::clone(&answering), request, Patience::new(), move |mut reply, _| {
-            drop(under_way);
+            under_way.is_answered();
             // A word for HTTP/1.1 only: here it would be a protocol error (RFC 9113, 8.2.2).
             reply.headers_mut().remove(header::CONNECTION);
-            Ok::<_, Infallible>(reply)
+            Ok::<_, Infallible>(reply.map(|body| Answer::new(body, under_way)))
         })
     });
     let mut connection = pin!(http.serve_connection(TokioIo::new(wire), service));
@@ -86,18 +95,170 @@ pub(super) async fn serve(
     }
 }
 
-/// A request that is being answered; also when its caller gave it up in the middle.
-struct UnderWay(Arc<Talk>);
+/// What is under way on one connection.
+struct Streams {
+    talk: Arc<Talk>,
+    requests: Mutex<Requests>,
+}
+
+/// At most as many as [`STREAMS_MAX`], in both together.
+#[derive(Default)]
+struct Requests {
+    /// Their answers are not made yet.
+    answering: usize,
+    /// When the answers were made that are not written yet, by their number.
+    unwritten: BTreeMap<u64, Instant>,
+    next: u64,
+}
+
+/// A request until its answer is written; also when its caller gave it up in the middle.
+struct UnderWay {
+    streams: Arc<Streams>,
+    /// The answer's number, once it is made.
+    answer: Option<u64>,
+}
+
+impl Streams {
+    fn new(talk: Arc<Talk>) -> Self {
+        Self {
+            talk,
+            requests: Mutex::default(),
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Requests)) {
+        // Nothing in it is ever half changed.
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut requests);
+        // Within, so that the stage is that of the latest change.
+        match (requests.answering, requests.unwritten.first_key_value()) {
+            (0, None) => self.talk.enter(Stage::Silent),
+            (0, Some((_, made))) => self.talk.enter_at(Stage::Writing, *made),
+            _ => self.talk.enter(Stage::Answering),
+        }
+    }
+}
 
 impl UnderWay {
-    fn new(talk: Arc<Talk>) -> Self {
-        talk.one_more();
-        Self(talk)
+    fn begin(streams: Arc<Streams>) -> Self {
+        streams.change(|requests| requests.answering += 1);
+        Self { streams, answer: None }
+    }
+
+    fn is_answered(&mut self) {
+        let answer = &mut self.answer;
+        self.streams.change(|requests| {
+            requests.answering -= 1;
+            requests.unwritten.insert(requests.next, Instant::now());
+            *answer = Some(requests.next);
+            requests.next += 1;
+        });
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.one_less();
+        let answer = self.answer;
+        self.streams.change(|requests| match answer {
+            None => requests.answering -= 1,
+            Some(number) => {
+                requests.unwritten.remove(&number);
+            }
+        });
+    }
+}
+
+/// An answer that is under way until the last byte of it is written, or nobody can read it any more.
+struct Answer {
+    body: Full<Bytes>,
+    /// `None` once the bytes have it.
+    under_way: Option<UnderWay>,
+}
+
+/// All bytes of an answer. HTTP/2 keeps them until they are written, however few of them its caller takes at a time.
+struct Piece {
+    bytes: Bytes,
+    _under_way: Option<UnderWay>,
+}
+
+impl Answer {
+    fn new(body: Full<Bytes>, under_way: UnderWay) -> Self {
+        Self {
+            body,
+            under_way: Some(under_way),
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Piece;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let piece = |bytes| Piece {
+            bytes,
+            _under_way: self.under_way.take(),
+        };
+        polled.map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_silent_only_when_every_answer_is_written_to_its_last_byte() {
+        let talk = Arc::new(Talk::new(Instant::now()));
+        let streams = Arc::new(Streams::new(Arc::clone(&talk)));
+        let begin = || UnderWay::begin(Arc::clone(&streams));
+        let mut unread = begin();
+        assert_eq!(talk.stage(), Stage::Answering);
+        unread.is_answered();
+        assert_eq!(talk.stage(), Stage::Writing);
+        let mut answer = Answer::new(Full::from("{}"), unread);
+        let given_up = begin();
+        assert_eq!(
+            talk.stage(),
+            Stage::Answering,
+            "what nobody reads ends no callback under way"
+        );
+        drop(given_up);
+        assert_eq!(talk.stage(), Stage::Writing);
+        let frame = answer.frame().await.expect("a frame").expect("no error");
+        drop(answer);
+        let mut piece = frame.into_data().ok().expect("bytes");
+        piece.advance(1);
+        assert_eq!(talk.stage(), Stage::Writing, "one byte is still here");
+        drop(piece);
+        assert_eq!(talk.stage(), Stage::Silent);
     }
 }

@@ -45,13 +45,24 @@ impl Portcullis {
 
     /// Passes it a descriptor as systemd passes a socket: as the third, where only a shell can put it.
     pub(crate) fn passing(self, descriptor: OwnedFd) -> Self {
-        const PASS: &str = r#"exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@""#;
+        let Self(mut shell) = self.behind("exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1");
+        shell.stdin(descriptor);
+        Self(shell)
+    }
+
+    /// Lets it have only what the arguments of `ulimit` say.
+    pub(crate) fn limited(self, limits: &str) -> Self {
+        self.behind(&format!("ulimit {limits}"))
+    }
+
+    /// The same, called by a shell that does something before.
+    fn behind(self, before: &str) -> Self {
         let mut shell = Command::new("sh");
         shell
-            .args(["-c", PASS, "sh"])
+            .args(["-c", &format!(r#"{before}; exec "$@""#), "sh"])
             .arg(self.0.get_program())
             .args(self.0.get_args())
-            .stdin(descriptor);
+            .stdin(Stdio::null());
         if let Some(folder) = self.0.get_current_dir() {
             shell.current_dir(folder);
         }

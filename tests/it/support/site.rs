@@ -78,6 +78,11 @@ impl Site {
         self.start("receiver", "RECEIVER", &[], |process| process.passing(socket.into()))
     }
 
+    /// Starts its receiver within the limits that the arguments of `ulimit` say.
+    pub(crate) fn receiver_limited(&self, limits: &str) -> Process {
+        self.start("receiver", "RECEIVER", &[], |process| process.limited(limits))
+    }
+
     /// Starts a worker of its group.
     pub(crate) fn worker(&self, instance: &str) -> Process {
         let named = [("PORTCULLIS__WORKER__INSTANCE", instance)];

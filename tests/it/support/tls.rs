@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::client::conn::http2::{SendRequest, handshake};
-use hyper::{Request, StatusCode};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::crypto::ring;
@@ -82,10 +82,15 @@ pub(crate) struct TlsCaller {
 impl TlsCaller {
     /// Panics where the certificate is not to be believed.
     pub(crate) fn connect(address: SocketAddr, authority: &Authority) -> io::Result<Self> {
+        Self::announcing(b"http/1.1", address, authority)
+    }
+
+    /// The same for who announces `h2`, and has said nothing of it yet.
+    pub(crate) fn announcing(speaks: &[u8], address: SocketAddr, authority: &Authority) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let name = ServerName::from(address.ip());
-        let client = ClientConnection::new(authority.client(b"http/1.1"), name).expect("a client");
+        let client = ClientConnection::new(authority.client(speaks), name).expect("a client");
         let mut stream = StreamOwned::new(client, stream);
         stream.conn.complete_io(&mut stream.sock)?;
         Ok(Self {
@@ -121,6 +126,11 @@ impl TlsCaller {
         self.connection.get_mut().sock.write_all(bytes).expect("written");
     }
 
+    /// Bytes that are no callback, encrypted.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.connection.get_mut().write_all(bytes).expect("written");
+    }
+
     pub(crate) fn answer(&mut self) -> io::Result<Answer> {
         let answer = Answer::read(&mut self.connection, true)?;
         self.closed |= answer.closes();
@@ -144,12 +154,19 @@ pub(crate) struct Http2(SendRequest<Full<Bytes>>);
 
 impl Http2 {
     pub(crate) async fn connect(address: SocketAddr, authority: &Authority) -> Self {
+        Self::granting(None, address, authority).await
+    }
+
+    /// For who lets come so many bytes of each answer's body before any is read.
+    pub(crate) async fn granting(window_bytes: Option<u32>, address: SocketAddr, authority: &Authority) -> Self {
         let stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
         let connector = TlsConnector::from(authority.client(b"h2"));
         let stream = connector.connect(ServerName::from(address.ip()), stream).await;
         let stream = stream.expect("a handshake");
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
+        let (sender, connection) = Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window_bytes)
+            .handshake(TokioIo::new(stream))
             .await
             .expect("HTTP/2");
         tokio::spawn(connection);
@@ -162,11 +179,16 @@ impl Http2 {
     }
 
     pub(crate) async fn post(&mut self, target: &str, body: &[u8]) -> hyper::Result<(StatusCode, String)> {
+        let (head, body) = self.begin(target, body).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok((head.status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// The head of the answer; its body is not read yet.
+    pub(crate) async fn begin(&mut self, target: &str, body: &[u8]) -> hyper::Result<Response<Incoming>> {
         let request = Request::post(format!("https://localhost{target}"))
             .body(Full::new(Bytes::copy_from_slice(body)))
             .expect("a request");
-        let (head, body) = self.0.send_request(request).await?.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok((head.status, String::from_utf8_lossy(&body).into_owned()))
+        self.0.send_request(request).await
     }
 }
