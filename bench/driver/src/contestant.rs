@@ -1,9 +1,9 @@
 //! Who is measured, how each is started, and what the system says it cost. Everyone runs pinned to its cores
-//! and ends with the driver.
+//! and ends with the driver ([`Process`]).
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::Table;
 use crate::load::{APP, TOKEN};
+use crate::process::Process;
 
 /// Loading 100,000 verdicts takes about a second, Python's imports as long; a busy machine needs more.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -161,7 +162,7 @@ fn configuration(
 /// A contestant that runs; ended when dropped.
 pub(crate) struct Running {
     contestant: Contestant,
-    child: Child,
+    process: Process,
     words: Vec<String>,
     log: PathBuf,
     cores: String,
@@ -175,10 +176,10 @@ impl Running {
         let (address, admin) = (free_address()?, free_address()?);
         let words = contestant.command(around, address, admin)?;
         let log = around.folder.join("log");
-        let child = spawn(&words, around.cores, &log)?;
-        let mut running = Self {
+        let process = start(&words, around.cores, &log)?;
+        let running = Self {
             contestant,
-            child,
+            process,
             words,
             log,
             cores: around.cores.to_owned(),
@@ -189,10 +190,10 @@ impl Running {
         Ok(running)
     }
 
-    fn wait_until_ready(&mut self) -> io::Result<()> {
+    fn wait_until_ready(&self) -> io::Result<()> {
         let started = Instant::now();
         while started.elapsed() < START_MAX {
-            if self.child.try_wait()?.is_some() {
+            if self.process.ended()?.is_some() {
                 return Err(io::Error::other(format!(
                     "it ended at start; see {}",
                     self.log.display()
@@ -242,27 +243,31 @@ impl Running {
 
     /// kill -9, and at once the same command on the same address and data.
     pub(crate) fn kill_and_restart(&mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        self.child = spawn(&self.words, &self.cores, &self.log)?;
+        self.process.kill()?;
+        self.process = start(&self.words, &self.cores, &self.log)?;
         self.wait_until_ready()
     }
 
     /// From now on what answers goes before everything else on its core ([`go_first`]); of ours, only what an answer waits for.
     pub(crate) fn go_first(&self) -> io::Result<()> {
-        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let thread = thread?;
-            let name = fs::read_to_string(thread.path().join("comm"))?;
-            if !self.contestant.is_ours() || ANSWERING.contains(&name.trim()) {
-                go_first(&thread.file_name().to_string_lossy())?;
-            }
+        let answering = match self.contestant.is_ours() {
+            true => &ANSWERING[..],
+            false => &[],
+        };
+        for thread in threads(self.process.pid(), answering)? {
+            go_first(&thread)?;
         }
         Ok(())
     }
 
+    /// How many it may use.
+    pub(crate) fn cores(&self) -> usize {
+        self.cores.split(',').count()
+    }
+
     /// User and system time of all its threads.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.pid().as_raw_nonzero()))?;
         // The name stands in brackets and may hold spaces; what follows is fields 3 and on, times are 14 and 15.
         let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let ticks: u32 = after
@@ -276,20 +281,18 @@ impl Running {
 
     /// The most memory it was ever resident with, in KiB.
     pub(crate) fn memory_peak_kib(&self) -> io::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid().as_raw_nonzero()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         line.and_then(|line| line.split_whitespace().next()?.parse().ok())
-            .ok_or_else(|| io::Error::other("no VmHWM"))
+            .ok_or_else(|| io::Error::other(format!("it has ended; see {}", self.log.display())))
     }
 
     /// Asks it to end, and waits.
-    pub(crate) fn stop(mut self) -> io::Result<()> {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            kill_process(pid, Signal::TERM)?;
-        }
+    pub(crate) fn stop(self) -> io::Result<()> {
+        kill_process(self.process.pid(), Signal::TERM)?;
         let asked = Instant::now();
         while asked.elapsed() < STOP_MAX {
-            if self.child.try_wait()?.is_some() {
+            if self.process.ended()?.is_some() {
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(20));
@@ -303,26 +306,36 @@ impl Running {
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Gone already is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start(words: &[String], cores: &str, log: &Path) -> io::Result<Process> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
+    let errors = log.try_clone()?;
+    Process::start(words, cores, |command| {
+        command
+            .env("GOMAXPROCS", "1")
+            .env("PORTCULLIS_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors);
+    })
 }
 
-/// taskset replaces itself by the contestant, so the child's id is the contestant's.
-fn spawn(words: &[String], cores: &str, log: &Path) -> io::Result<Child> {
-    let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
-    Command::new("taskset")
-        .args(["-c", cores])
-        .args(words)
-        .env("GOMAXPROCS", "1")
-        .env("PORTCULLIS_LOG", "warn")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
+/// The ids of its threads of these names, each of which must be there; of all threads, where there are no names.
+fn threads(process: Pid, names: &[&str]) -> io::Result<Vec<String>> {
+    let (mut threads, mut missing) = (Vec::new(), names.to_vec());
+    for thread in fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero()))? {
+        let thread = thread?;
+        let name = fs::read_to_string(thread.path().join("comm"))?;
+        if names.is_empty() || names.contains(&name.trim()) {
+            missing.retain(|missing| *missing != name.trim());
+            threads.push(thread.file_name().to_string_lossy().into_owned());
+        }
+    }
+    match missing.first() {
+        None => Ok(threads),
+        Some(missing) => Err(io::Error::other(format!(
+            "it has no thread `{missing}`, so what its answers wait for cannot go first"
+        ))),
+    }
 }
 
 /// Real-time priority for the thread of this id, and for those that it starts: no thread of the machine's own makes it wait.
@@ -357,4 +370,36 @@ fn get(admin: SocketAddr, path: &str) -> io::Result<String> {
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use rustix::process::getpid;
+
+    use super::threads;
+
+    #[test]
+    fn threads_that_an_answer_waits_for_are_found_or_their_absence_is_said() {
+        let (end, ended) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel();
+        let named = thread::Builder::new().name("journal-of-test".to_owned());
+        let running = named.spawn(move || {
+            begin.send(()).expect("the test waits");
+            ended.recv()
+        });
+        begun.recv().expect("it has its name before it runs");
+        assert_eq!(threads(getpid(), &["journal-of-test"]).expect("it is there").len(), 1);
+        assert!(threads(getpid(), &[]).expect("all of them").len() > 1);
+        let missing = threads(getpid(), &["journal-of-test", "renamed"]).expect_err("there is none");
+        assert!(missing.to_string().contains("`renamed`"), "{missing}");
+        drop(end);
+        running
+            .expect("it was started")
+            .join()
+            .expect("it ended")
+            .expect_err("nothing was sent");
+    }
 }

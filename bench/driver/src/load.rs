@@ -425,12 +425,12 @@ struct Reply {
 
 fn judge(answer: &[u8], denied: bool, forged: bool) -> End {
     let status = answer.get(9..12).unwrap_or_default();
-    if forged {
-        return if status == b"403" { End::Refused } else { End::Wrong };
-    }
-    // An honest "not now": Chat lets the operation through, so it counts as no answer, not as a lie.
+    // An honest "not now", whatever was asked: Chat lets the operation through, so it counts as no answer, not as a lie.
     if status.starts_with(b"5") {
         return End::Unanswered;
+    }
+    if forged {
+        return if status == b"403" { End::Refused } else { End::Wrong };
     }
     let body = answer
         .windows(4)
@@ -473,6 +473,12 @@ mod tests {
             "a forged callback was believed"
         );
         assert!(judge(b"HTTP/1.1 200 OK\r\n\r\n{}", false, false) == End::Wrong);
-        assert!(judge(b"HTTP/1.1 503 Unavailable\r\n\r\n{}", false, false) == End::Unanswered);
+    }
+
+    #[test]
+    fn a_5xx_is_no_answer_whatever_was_asked() {
+        for (denied, forged) in [(false, false), (true, false), (false, true)] {
+            assert!(judge(b"HTTP/1.1 503 Unavailable\r\n\r\n{}", denied, forged) == End::Unanswered);
+        }
     }
 }

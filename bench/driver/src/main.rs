@@ -2,12 +2,14 @@
 //! has the method; `run` builds everything and starts this program with a broker of its own.
 //!
 //! One direction: `main` walks over rounds and contestants; `contestant` starts one and reads its cost from the
-//! system; `load` sends callbacks and judges every answer; `topic` makes the topic, and counts what reached it;
-//! `table` turns rounds into medians.
+//! system; `load` sends callbacks and judges every answer, `saturation` as many as can be answered; `topic` makes the
+//! topic, and counts what reached it; `table` turns rounds into medians. `process` leaves nothing behind.
 
 mod contestant;
 mod load;
 mod measure;
+mod process;
+mod saturation;
 mod scaling;
 mod table;
 mod topic;
@@ -42,13 +44,13 @@ pub(crate) enum Table {
 #[derive(Parser)]
 struct Arguments {
     /// how often every contestant is measured, interleaved
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rounds: u32,
     /// how long one load lasts
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// callbacks a second of the fixed rate
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     rate: u64,
     /// who is measured, by name, comma-separated
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Contestant::ALL)]
@@ -57,10 +59,10 @@ struct Arguments {
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Table::Peers, Table::Half, Table::Frozen, Table::Killed])]
     tables: Vec<Table>,
     /// two rounds of 3 s
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     quick: bool,
     /// how ours scales with cores, receivers and verdicts, instead of the tables
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["rate", "contestants", "tables"])]
     scaling: bool,
     /// where the raw figures of each round go, besides the tables on stdout
     #[arg(long)]
@@ -68,6 +70,9 @@ struct Arguments {
     /// where the built contestants are
     #[arg(long, hide = true)]
     built: PathBuf,
+    /// only says what is wrong with the arguments: before anything else is built
+    #[arg(long, hide = true)]
+    check: bool,
 }
 
 fn main() -> ExitCode {
@@ -82,21 +87,36 @@ fn main() -> ExitCode {
     }
 }
 
-/// False when an answer broke the contract.
+/// False when an answer broke the contract, or a contestant could not be measured.
 fn run(mut arguments: Arguments) -> Result<bool, Box<dyn std::error::Error>> {
+    if arguments.check {
+        return Ok(true);
+    }
     if arguments.quick {
         (arguments.rounds, arguments.seconds) = (2, 3);
     }
-    let bench = Bench::new(arguments.built, arguments.seconds, arguments.rate)?;
+    let bench = Bench::new(arguments.built.clone(), arguments.seconds, arguments.rate)?;
     if arguments.scaling {
-        let rows = scaling::measure(&bench, arguments.rounds)?;
+        let (rows, failed) = scaling::measure(&bench, arguments.rounds);
         println!("{}", scaling::markdown(&rows));
         if let Some(path) = arguments.json {
             std::fs::write(path, serde_json::to_vec_pretty(&rows)?)?;
         }
-        return Ok(told_wrong(rows.iter().map(|row| row.wrong).sum()));
+        return Ok(told(rows.iter().map(|row| row.wrong).sum(), failed));
     }
-    let mut rows: Vec<Row> = Vec::new();
+    let (rows, failed) = measure(&bench, &arguments);
+    for &table in &arguments.tables {
+        println!("{}", table::markdown(table, &rows));
+    }
+    if let Some(path) = arguments.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&rows)?)?;
+    }
+    Ok(told(rows.iter().map(|row| row.wrong).sum(), failed))
+}
+
+/// Everyone once a round, as far as could be measured; how often that failed.
+fn measure(bench: &Bench, arguments: &Arguments) -> (Vec<Row>, usize) {
+    let (mut rows, mut failed) = (Vec::new(), 0);
     for &table in &arguments.tables {
         for round in 0..arguments.rounds {
             for &contestant in &arguments.contestants {
@@ -113,23 +133,56 @@ fn run(mut arguments: Arguments) -> Result<bool, Box<dyn std::error::Error>> {
                     eprintln!("bench: {} was not built and is SKIPPED", contestant.title());
                     continue;
                 }
-                rows.push(bench.measure(table, contestant, round)?);
+                match bench.measure(table, contestant, round) {
+                    Ok(row) => rows.push(row),
+                    Err(error) => {
+                        eprintln!("bench: {} could not be measured: {error}", contestant.title());
+                        failed += 1;
+                    }
+                }
+                if !bench.has_broker() {
+                    eprintln!("bench: the broker has ended, so nothing more can be measured");
+                    return (rows, failed.max(1));
+                }
             }
         }
     }
-    for &table in &arguments.tables {
-        println!("{}", table::markdown(table, &rows));
-    }
-    if let Some(path) = arguments.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&rows)?)?;
-    }
-    Ok(told_wrong(rows.iter().map(|row| row.wrong).sum()))
+    (rows, failed)
 }
 
-/// False when an answer broke the contract.
-fn told_wrong(wrong: u64) -> bool {
+/// False when an answer broke the contract, or a contestant could not be measured.
+fn told(wrong: u64, failed: usize) -> bool {
     if wrong > 0 {
         eprintln!("bench: {wrong} answers broke the contract");
     }
-    wrong == 0
+    if failed > 0 {
+        eprintln!("bench: {failed} times somebody could not be measured; what was said meanwhile tells why");
+    }
+    wrong == 0 && failed == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::Arguments;
+
+    #[test]
+    fn what_cannot_be_measured_is_said_before_anything_is_built() {
+        let read =
+            |words: &str| Arguments::try_parse_from(format!("bench-driver --built x {words}").split_whitespace());
+        for wrong in [
+            "--rate 0",
+            "--rounds 0",
+            "--seconds 0",
+            "--rate 1000000000",
+            "--contestants nobody",
+            "--quick --rounds 5",
+            "--scaling --tables half",
+            "--round 3",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert!(read("--quick --check").is_ok_and(|arguments| arguments.check));
+    }
 }

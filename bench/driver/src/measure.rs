@@ -1,21 +1,25 @@
 //! One contestant, one round, one table: start it on an empty topic, load it, let it drain, stop it, count.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{env, fs, slice, thread};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use rustix::thread::gettid;
 use serde::Serialize;
 
 use crate::Table;
 use crate::contestant::{Contestant, Running, Surroundings, go_first};
 use crate::load::{self, Connected, DENIED, End, Load, Outcome, Pace, denied_operator};
+use crate::process::end_by_signals;
+use crate::saturation::{self, cpu, saturate};
 use crate::topic;
 
-/// Enough to keep one core busy whatever a contestant waits for.
-pub(crate) const SATURATING: usize = 64;
+/// Of the first second, which nobody looks at.
+pub(crate) const WARMING: usize = 64;
+/// See [`WARMING`].
+pub(crate) const WARM: Duration = Duration::from_secs(1);
 /// The outages' rate times Chat's patience of 2 s: no callback waits for a caller.
 const PATIENT: usize = 2_100;
 /// The rate while the broker stands still, callbacks a second.
@@ -41,7 +45,8 @@ const AROUND: Duration = Duration::from_secs(5);
 const KILLED_RATE: u64 = 2_000;
 /// What an answer has to keep, and what is later counts as late.
 const DEADLINE_US: u32 = 300_000;
-/// Numbers of the second load in a topic begin here, far above what the first can reach.
+/// Numbers of the second load in a topic begin here, far above what the first can reach; those of the third at twice that,
+/// and so on.
 pub(crate) const SECOND_LOAD: u64 = 1_000_000_000;
 
 /// The topic of those who are denied as a rule.
@@ -64,8 +69,14 @@ pub(crate) struct Row {
     pub(crate) doubled: u64,
     /// A callback, at saturation; at half of the highest rate while the broker stands still, where nothing is published.
     pub(crate) cpu_us: f64,
-    /// At saturation; peers only.
+    /// The same at the fixed rate; peers only.
+    pub(crate) fixed_cpu_us: f64,
+    /// At saturation; twice the floor's rate where that is given.
     pub(crate) per_second: f64,
+    /// At saturation: how many there were.
+    pub(crate) callers: usize,
+    /// At saturation: share of the core that the contestant had while callers called.
+    pub(crate) busy: f64,
     /// At the fixed rate, or at half of the highest one, microseconds: p50, p99, p99.9, the worst.
     pub(crate) latency_us: [u32; 4],
     /// p99.9 of what was due while the broker stood still, and of what was due from then on, microseconds; half only.
@@ -87,7 +98,9 @@ pub(crate) struct Row {
 
 /// What stays the same in all rounds.
 pub(crate) struct Bench {
-    pub(crate) built: PathBuf,
+    built: PathBuf,
+    /// Configurations, data and logs, of this run only.
+    rounds: PathBuf,
     pub(crate) bootstrap: String,
     broker: Pid,
     pub(crate) seconds: u64,
@@ -101,10 +114,16 @@ impl Bench {
         let bootstrap = env::var("PORTCULLIS_TEST_KAFKA").map_err(|_| missing)?;
         let broker = env::var("PORTCULLIS_TEST_KAFKA_PID").map_err(|_| missing)?;
         let broker = Pid::from_raw(broker.parse()?).ok_or(missing)?;
+        let rounds = built.join("rounds");
+        end_by_signals(broker, rounds.clone())?;
+        // What is left of a run that was killed or had nothing more to do.
+        let _ = fs::remove_dir_all(&rounds);
+        fs::create_dir_all(&rounds)?;
         let denied: String = (0..DENIED).map(|index| denied_operator(index) + "\n").collect();
         fs::write(built.join("denied.txt"), denied)?;
         let bench = Self {
             built,
+            rounds,
             bootstrap,
             broker,
             seconds,
@@ -122,10 +141,7 @@ impl Bench {
     }
 
     fn create_our_topics(&self) -> Result<(), Box<dyn Error>> {
-        let folder = self.built.join("rounds");
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder)?;
-        let file = folder.join("topics.toml");
+        let file = self.rounds.join("topics.toml");
         let app = load::APP;
         fs::write(
             &file,
@@ -146,19 +162,30 @@ impl Bench {
         Ok(())
     }
 
+    /// Whether another contestant can be measured.
+    pub(crate) fn has_broker(&self) -> bool {
+        test_kill_process(self.broker).is_ok()
+    }
+
     pub(crate) fn measure(&self, table: Table, contestant: Contestant, round: u32) -> Result<Row, Box<dyn Error>> {
         let name = format!("callbacks-{table:?}-{contestant:?}-{round}").to_lowercase();
         topic::create(&self.bootstrap, &name)?;
-        let folder = self.built.join("rounds").join(&name);
-        let around = Surroundings {
-            built: &self.built,
-            folder: &folder,
-            bootstrap: &self.bootstrap,
-            topic: &name,
-            verdicts: VERDICTS,
-            instance: "bench",
-            cores: "0",
-        };
+        let folder = self.folder(&name);
+        let measured = self.measure_in(&folder, &name, table, contestant, round);
+        // The journal of a round that is over helps nobody.
+        let _ = fs::remove_dir_all(folder.join("data"));
+        measured
+    }
+
+    fn measure_in(
+        &self,
+        folder: &Path,
+        name: &str,
+        table: Table,
+        contestant: Contestant,
+        round: u32,
+    ) -> Result<Row, Box<dyn Error>> {
+        let around = self.surroundings(folder, name);
         let mut running = Running::start(contestant, &around)?;
         let mut row = Row {
             table,
@@ -172,7 +199,10 @@ impl Bench {
             lost: 0,
             doubled: 0,
             cpu_us: 0.0,
+            fixed_cpu_us: 0.0,
             per_second: 0.0,
+            callers: 0,
+            busy: 0.0,
             latency_us: [0; 4],
             still_us: 0,
             catching_up_us: 0,
@@ -183,26 +213,48 @@ impl Bench {
             memory_peak_mib: 0.0,
         };
         let outcomes = match table {
-            Table::Peers => self.fixed_then_saturated(&running, contestant, &name, &mut row)?,
-            Table::Half | Table::Undisturbed => self.half(&running, contestant, &mut row)?,
+            Table::Peers => self.fixed_then_saturated(&running, contestant, name, &mut row)?,
+            Table::Half | Table::Undisturbed => self.half(&running, contestant, name, &mut row)?,
             Table::Frozen => self.frozen(&running)?,
             Table::Killed => self.killed(&mut running)?,
         };
         if contestant.records() {
-            topic::wait_until_still(&self.bootstrap, &name)?;
+            topic::wait_until_still(&self.bootstrap, name)?;
         }
         row.memory_peak_mib = running.memory_peak_kib()? as f64 / 1024.0;
         running.stop()?;
         row.judge(&outcomes);
         if contestant.records() {
-            let counts = topic::count(&self.bootstrap, &name)?;
+            let counts = topic::count(&self.bootstrap, name)?;
             let answered = outcomes.iter().filter(|outcome| outcome.end == End::Answered);
             row.lost = answered.filter(|outcome| !counts.contains_key(&outcome.number)).count() as u64;
             row.doubled = counts.values().filter(|times| **times > 1).count() as u64;
         }
-        // The journal of a round that was counted helps nobody.
-        let _ = fs::remove_dir_all(folder.join("data"));
         Ok(row)
+    }
+
+    /// Of a single contestant on the first core, with those who are denied as a rule.
+    pub(crate) fn surroundings<'a>(&'a self, folder: &'a Path, topic: &'a str) -> Surroundings<'a> {
+        Surroundings {
+            built: &self.built,
+            folder,
+            bootstrap: &self.bootstrap,
+            topic,
+            verdicts: VERDICTS,
+            instance: "bench",
+            cores: "0",
+        }
+    }
+
+    /// Of its own round, in the folder of all.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.rounds.join(name)
+    }
+
+    /// The broker stands still until the value is dropped, whatever happens meanwhile.
+    fn freeze_broker(&self) -> Result<Frozen, Box<dyn Error>> {
+        kill_process(self.broker, Signal::STOP)?;
+        Ok(Frozen(self.broker))
     }
 
     fn load(&self, running: &Running, pace: Pace, lasts: Duration, connections: usize) -> Load {
@@ -224,52 +276,74 @@ impl Bench {
         topic: &str,
         row: &mut Row,
     ) -> Result<Vec<Outcome>, Box<dyn Error>> {
-        let judged = contestant.records();
+        let still = || match contestant.records() {
+            true => topic::wait_until_still(&self.bootstrap, topic).map(drop),
+            false => Ok(()),
+        };
+        let receivers = slice::from_ref(running);
+        let load = Load {
+            judged: contestant.records(),
+            ..self.load(running, Pace::Saturation, WARM, WARMING)
+        };
         let lasts = Duration::from_secs(self.seconds);
-        let warm = self.load(running, Pace::Saturation, Duration::from_secs(1), SATURATING);
-        let mut outcomes = load::run(Load {
-            judged,
-            first: 2 * SECOND_LOAD,
-            ..warm
+        let mut outcomes = load::run(load)?;
+        still()?; // or what is left of one load would be done in the time of the next, and count as its cost
+
+        let before = cpu(receivers)?;
+        let fixed = load::run(Load {
+            pace: Pace::Fixed(self.rate),
+            lasts,
+            connections: MANY,
+            first: SECOND_LOAD,
+            ..load
         })?;
-        let fixed = self.load(running, Pace::Fixed(self.rate), lasts, SATURATING);
-        let fixed = load::run(Load { judged, ..fixed })?;
+        row.fixed_cpu_us = (cpu(receivers)? - before).as_secs_f64() * 1e6 / fixed.len() as f64;
         row.latency_us = percentiles(&fixed);
         outcomes.extend(fixed);
 
-        let before = running.cpu()?;
-        let saturated = self.load(running, Pace::Saturation, lasts, SATURATING);
-        let saturated = load::run(Load {
-            judged,
-            first: SECOND_LOAD,
-            ..saturated
-        })?;
-        let answers = saturated
-            .iter()
-            .filter(|outcome| matches!(outcome.end, End::Answered | End::Refused))
-            .count() as f64;
-        row.per_second = answers / lasts.as_secs_f64();
-        // Who answers first works afterwards: that work is the callbacks' too.
-        if contestant.records() {
-            topic::wait_until_still(&self.bootstrap, topic)?;
-        }
-        row.cpu_us = (running.cpu()? - before).as_secs_f64() * 1e6 / answers;
-        outcomes.extend(saturated);
+        let first = 3 * SECOND_LOAD;
+        let (callers, found) = saturation::find(receivers, Load { first, ..load })?;
+        outcomes.extend(found);
+        still()?;
+        let before = cpu(receivers)?;
+        let saturated = saturate(
+            receivers,
+            Load {
+                lasts,
+                connections: callers,
+                first: 2 * SECOND_LOAD,
+                ..load
+            },
+        )?;
+        (row.callers, row.busy, row.per_second) = (callers, saturated.busy, saturated.per_second);
+        still()?; // who answers first works afterwards: that work is the callbacks' too
+        row.cpu_us = (cpu(receivers)? - before).as_secs_f64() * 1e6 / saturated.answers;
+        outcomes.extend(saturated.outcomes);
         Ok(outcomes)
     }
 
     /// Saturation, then half of that around and during an outage of the broker. The floor, which has no broker, at a
     /// rate of ours: what the machine and the driver alone make of the latency.
-    fn half(&self, running: &Running, contestant: Contestant, row: &mut Row) -> Result<Vec<Outcome>, Box<dyn Error>> {
-        let lasts = Duration::from_secs(self.seconds);
-        let saturated = match contestant.is_ours() {
-            true => load::run(self.load(running, Pace::Saturation, lasts, SATURATING))?,
-            false => Vec::new(),
-        };
-        row.per_second = match contestant.is_ours() {
-            true => saturated.len() as f64 / lasts.as_secs_f64(),
-            false => 2.0 * FLOOR_RATE,
-        };
+    fn half(
+        &self,
+        running: &Running,
+        contestant: Contestant,
+        topic: &str,
+        row: &mut Row,
+    ) -> Result<Vec<Outcome>, Box<dyn Error>> {
+        let mut outcomes = Vec::new();
+        row.per_second = 2.0 * FLOOR_RATE;
+        if contestant.is_ours() {
+            let receivers = slice::from_ref(running);
+            let first = 3 * SECOND_LOAD;
+            let load = self.load(running, Pace::Saturation, Duration::from_secs(self.seconds), 0);
+            let (connections, found) = saturation::find(receivers, Load { first, ..load })?;
+            let saturated = saturate(receivers, Load { connections, ..load })?;
+            (row.callers, row.busy, row.per_second) = (connections, saturated.busy, saturated.per_second);
+            outcomes.extend(found);
+            outcomes.extend(saturated.outcomes);
+            topic::wait_until_still(&self.bootstrap, topic)?;
+        }
         let backlog = || match contestant.is_ours() {
             true => running.backlog(),
             false => Ok(0),
@@ -299,13 +373,13 @@ impl Bench {
             });
             thread::sleep(AROUND);
             let before = own_clock()?;
-            kill_process(self.broker, Signal::STOP)?;
+            let frozen = self.freeze_broker()?;
             let cpu = running.cpu()?;
             thread::sleep(FROZEN_AT_HALF);
             row.cpu_us = (running.cpu()? - cpu).as_secs_f64() * 1e6 / (rate as f64 * FROZEN_AT_HALF.as_secs_f64());
             row.backlog = backlog()?;
             let still = own_clock()?;
-            kill_process(self.broker, Signal::CONT)?;
+            drop(frozen);
             let continued = Instant::now();
             while !loading.is_finished() && backlog()? > left {
                 thread::sleep(LOOK_EVERY);
@@ -326,7 +400,8 @@ impl Bench {
         };
         [.., row.still_us, _] = during(AROUND, AROUND + FROZEN_AT_HALF);
         [.., row.catching_up_us, _] = during(AROUND + FROZEN_AT_HALF, Duration::MAX);
-        Ok(saturated.into_iter().chain(halved).collect())
+        outcomes.extend(halved);
+        Ok(outcomes)
     }
 
     fn frozen(&self, running: &Running) -> Result<Vec<Outcome>, Box<dyn Error>> {
@@ -335,9 +410,9 @@ impl Bench {
         thread::scope(|scope| {
             let loading = scope.spawn(move || connected.run());
             thread::sleep(AROUND);
-            kill_process(self.broker, Signal::STOP)?;
+            let frozen = self.freeze_broker()?;
             thread::sleep(FROZEN);
-            kill_process(self.broker, Signal::CONT)?;
+            drop(frozen);
             Ok(loading.join().map_err(|_| "the load panicked")??)
         })
     }
@@ -351,6 +426,16 @@ impl Bench {
             running.kill_and_restart()?;
             Ok(loading.join().map_err(|_| "the load panicked")??)
         })
+    }
+}
+
+/// A broker that stands still.
+struct Frozen(Pid);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // One that is gone is noticed by who asks it next.
+        let _ = kill_process(self.0, Signal::CONT);
     }
 }
 

@@ -3,18 +3,16 @@
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::contestant::{Contestant, Running, Surroundings};
-use crate::load::{self, DENIED, End, Load, Outcome, Pace};
-use crate::measure::{Bench, SATURATING, SECOND_LOAD, VERDICTS};
+use crate::load::{DENIED, End, Load, Pace};
+use crate::measure::{Bench, SECOND_LOAD, VERDICTS, WARM, WARMING};
+use crate::saturation::{self, cpu, saturate};
+use crate::table::{median, spread};
 use crate::topic;
-
-/// Before the load that is measured.
-const WARM: Duration = Duration::from_secs(1);
 
 /// What is changed.
 #[derive(Clone, Copy, Serialize)]
@@ -74,30 +72,38 @@ pub(crate) struct ScalingRow {
     round: u32,
     cpu_us: f64,
     per_second: f64,
-    /// Of the first receiver.
+    /// Of all receivers together.
+    callers: usize,
+    /// Share of all cores.
+    busy: f64,
+    /// Of all receivers together: the sum of what each had at most.
     memory_peak_mib: f64,
     unanswered: u64,
     pub(crate) wrong: u64,
     lost: u64,
 }
 
-/// Every case once a round.
-pub(crate) fn measure(bench: &Bench, rounds: u32) -> Result<Vec<ScalingRow>, Box<dyn Error>> {
-    let mut rows = Vec::new();
-    let mut topics = Vec::new();
+/// Every case once a round, as far as it could be measured; how many could not.
+pub(crate) fn measure(bench: &Bench, rounds: u32) -> (Vec<ScalingRow>, usize) {
+    let (mut rows, mut failed) = (Vec::new(), 0);
+    let mut topics = vec![DENIED];
     for round in 0..rounds {
         for case in CASES {
             eprintln!("bench: scaling, round {} of {rounds}: {}", round + 1, case.title);
-            let verdicts = verdicts_topic(case.denied);
-            if case.denied != DENIED && !topics.contains(&case.denied) {
-                topic::create(&bench.bootstrap, &verdicts)?;
-                topic::write_verdicts(&bench.bootstrap, &verdicts, case.denied)?;
-                topics.push(case.denied);
+            match measure_case(bench, case, &mut topics, round) {
+                Ok(row) => rows.push(row),
+                Err(error) => {
+                    eprintln!("bench: {} could not be measured: {error}", case.title);
+                    failed += 1;
+                }
             }
-            rows.push(measure_case(bench, case, &verdicts, round)?);
+            if !bench.has_broker() {
+                eprintln!("bench: the broker has ended, so nothing more can be measured");
+                return (rows, failed.max(1));
+            }
         }
     }
-    Ok(rows)
+    (rows, failed)
 }
 
 /// Where so many verdicts are.
@@ -108,7 +114,14 @@ fn verdicts_topic(denied: u64) -> String {
     }
 }
 
-fn measure_case(bench: &Bench, case: Case, verdicts: &str, round: u32) -> Result<ScalingRow, Box<dyn Error>> {
+/// `topics` are the numbers of verdicts for which there is a topic.
+fn measure_case(bench: &Bench, case: Case, topics: &mut Vec<u64>, round: u32) -> Result<ScalingRow, Box<dyn Error>> {
+    let verdicts = verdicts_topic(case.denied);
+    if !topics.contains(&case.denied) {
+        topic::create(&bench.bootstrap, &verdicts)?;
+        topic::write_verdicts(&bench.bootstrap, &verdicts, case.denied)?;
+        topics.push(case.denied);
+    }
     let name = format!(
         "callbacks-scaling-{}-{}-{}-{round}",
         case.cores, case.receivers, case.denied
@@ -116,115 +129,109 @@ fn measure_case(bench: &Bench, case: Case, verdicts: &str, round: u32) -> Result
     .replace(',', "-");
     topic::create(&bench.bootstrap, &name)?;
     let folders: Vec<PathBuf> = (0..case.receivers)
-        .map(|index| bench.built.join("rounds").join(format!("{name}-{index}")))
+        .map(|index| bench.folder(&format!("{name}-{index}")))
         .collect();
-    let instances: Vec<String> = (0..case.receivers).map(|index| format!("bench-{index}")).collect();
+    let measured = measure_in(&folders, bench, case, &verdicts, &name, round);
+    for folder in folders {
+        // A journal of a round that is over helps nobody.
+        let _ = fs::remove_dir_all(folder.join("data"));
+    }
+    measured
+}
+
+fn measure_in(
+    folders: &[PathBuf],
+    bench: &Bench,
+    case: Case,
+    verdicts: &str,
+    name: &str,
+    round: u32,
+) -> Result<ScalingRow, Box<dyn Error>> {
     let mut receivers = Vec::new();
-    for (folder, instance) in folders.iter().zip(&instances) {
+    for (index, folder) in folders.iter().enumerate() {
         let around = Surroundings {
-            built: &bench.built,
-            folder,
-            bootstrap: &bench.bootstrap,
-            topic: &name,
             verdicts,
-            instance,
+            instance: &format!("bench-{index}"),
             cores: case.cores,
+            ..bench.surroundings(folder, name)
         };
         receivers.push(Running::start(Contestant::OursHost, &around)?);
     }
-    let lasts = Duration::from_secs(bench.seconds);
-    let warm = saturate(&receivers, case, WARM, 0)?;
+    let load = Load {
+        address: receivers[0].address, // of the first; each has its own
+        pace: Pace::Saturation,
+        lasts: WARM,
+        connections: WARMING,
+        first: 0,
+        judged: true,
+        denied: case.denied,
+    };
+    let loads_apart = SECOND_LOAD * case.receivers as u64;
+    let warm = saturate(&receivers, load)?;
+    let first = 2 * loads_apart;
+    let (callers, found) = saturation::find(&receivers, Load { first, ..load })?;
+    topic::wait_until_still(&bench.bootstrap, name)?;
     let before = cpu(&receivers)?;
-    let measured = saturate(&receivers, case, lasts, case.receivers as u64)?;
-    topic::wait_until_still(&bench.bootstrap, &name)?;
+    let measured = saturate(
+        &receivers,
+        Load {
+            lasts: Duration::from_secs(bench.seconds),
+            connections: callers,
+            first: loads_apart,
+            ..load
+        },
+    )?;
+    topic::wait_until_still(&bench.bootstrap, name)?;
     let cpu = cpu(&receivers)? - before;
-    let memory_peak_kib = receivers[0].memory_peak_kib()?;
+    let mut memory_peak_kib = 0;
     for receiver in receivers {
+        memory_peak_kib += receiver.memory_peak_kib()?;
         receiver.stop()?;
     }
-    let ends = |end| measured.iter().filter(|outcome| outcome.end == end).count() as u64;
-    let answers = (ends(End::Answered) + ends(End::Refused)) as f64;
-    let counts = topic::count(&bench.bootstrap, &name)?;
-    let answered = warm
-        .iter()
-        .chain(&measured)
-        .filter(|outcome| outcome.end == End::Answered);
-    for folder in folders {
-        // A journal that was counted helps nobody.
-        let _ = fs::remove_dir_all(folder.join("data"));
-    }
+    let counts = topic::count(&bench.bootstrap, name)?;
+    let outcomes = [warm.outcomes, found, measured.outcomes].concat();
+    let ends = |end| outcomes.iter().filter(move |outcome| outcome.end == end);
     Ok(ScalingRow {
         case,
         round,
-        cpu_us: cpu.as_secs_f64() * 1e6 / answers,
-        per_second: answers / lasts.as_secs_f64(),
+        cpu_us: cpu.as_secs_f64() * 1e6 / measured.answers,
+        per_second: measured.per_second,
+        callers,
+        busy: measured.busy,
         memory_peak_mib: memory_peak_kib as f64 / 1024.0,
-        unanswered: ends(End::Unanswered),
-        wrong: ends(End::Wrong),
-        lost: answered.filter(|outcome| !counts.contains_key(&outcome.number)).count() as u64,
+        unanswered: ends(End::Unanswered).count() as u64,
+        wrong: ends(End::Wrong).count() as u64,
+        lost: ends(End::Answered)
+            .filter(|outcome| !counts.contains_key(&outcome.number))
+            .count() as u64,
     })
 }
 
-/// Loads all of them at once; each load has numbers of its own, from the `first_load`th thousand million on.
-fn saturate(
-    receivers: &[Running],
-    case: Case,
-    lasts: Duration,
-    first_load: u64,
-) -> Result<Vec<Outcome>, Box<dyn Error>> {
-    thread::scope(|scope| {
-        let loads: Vec<_> = (first_load..)
-            .zip(receivers)
-            .map(|(number, receiver)| {
-                let load = Load {
-                    address: receiver.address,
-                    pace: Pace::Saturation,
-                    lasts,
-                    connections: SATURATING / receivers.len(),
-                    first: number * SECOND_LOAD,
-                    judged: true,
-                    denied: case.denied,
-                };
-                scope.spawn(move || load::run(load))
-            })
-            .collect();
-        let mut outcomes = Vec::new();
-        for load in loads {
-            outcomes.extend(load.join().map_err(|_| "a load panicked")??);
-        }
-        Ok(outcomes)
-    })
-}
-
-fn cpu(receivers: &[Running]) -> Result<Duration, Box<dyn Error>> {
-    let mut sum = Duration::ZERO;
-    for receiver in receivers {
-        sum += receiver.cpu()?;
-    }
-    Ok(sum)
-}
-
-/// The table in Markdown: medians, and the ratio to the first case.
+/// The table in Markdown: medians, with the smallest and largest in brackets, and the ratio to the first case.
 pub(crate) fn markdown(rows: &[ScalingRow]) -> String {
-    let mut text = "| Portcullis, durability host | CPU us a callback | × the first | max/s | peak MiB | unanswered | wrong | lost |\n\
-                    |---|---|---|---|---|---|---|---|\n"
+    let mut text = "| Portcullis, durability host | CPU us a callback | × the first | max/s | callers | cores busy, % | peak MiB, all together | unanswered | wrong | lost |\n\
+                    |---|---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
     let mut first = None;
     for case in CASES {
         let mine: Vec<&ScalingRow> = rows.iter().filter(|row| row.case.title == case.title).collect();
-        let median = |of: fn(&ScalingRow) -> f64| {
-            let mut figures: Vec<f64> = mine.iter().map(|row| of(row)).collect();
-            figures.sort_by(f64::total_cmp);
-            figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
-        };
+        let figures = |of: fn(&ScalingRow) -> f64| mine.iter().map(|row| of(row)).collect::<Vec<_>>();
         let sum = |of: fn(&ScalingRow) -> u64| mine.iter().map(|row| of(row)).sum::<u64>();
-        let cpu_us = median(|row| row.cpu_us);
-        let ratio = cpu_us / *first.get_or_insert(cpu_us);
+        let Some(cpu_us) = median(figures(|row| row.cpu_us)) else {
+            continue;
+        };
+        if case.title == ONE.title {
+            first = Some(cpu_us);
+        }
+        let ratio = first.map_or_else(|| "-".to_owned(), |first| format!("{:.2}", cpu_us / first));
         text += &format!(
-            "| {} | {cpu_us:.1} | {ratio:.2} | {:.0} | {:.0} | {} | {} | {} |\n",
+            "| {} | {} | {ratio} | {} | {} | {} | {} | {} | {} | {} |\n",
             case.title,
-            median(|row| row.per_second),
-            median(|row| row.memory_peak_mib),
+            spread(figures(|row| row.cpu_us), 1),
+            spread(figures(|row| row.per_second), 0),
+            spread(figures(|row| row.callers as f64), 0),
+            spread(figures(|row| row.busy * 100.0), 0),
+            spread(figures(|row| row.memory_peak_mib), 0),
             sum(|row| row.unanswered),
             sum(|row| row.wrong),
             sum(|row| row.lost),
