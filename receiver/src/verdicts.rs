@@ -3,8 +3,15 @@
 //!
 //! Every receiver reads every partition, so there is no group and nothing is committed. A thread of its own, because
 //! librdkafka's consumer blocks. While Kafka is away the thread waits and what is in memory holds.
+//!
+//! Offsets mean something only in the topic that they are of. So the reader keeps a message of each partition in mind
+//! ([`landmark`]), over restarts too, and looks whether it still stands: before it goes on from its offsets, and every few
+//! seconds ([`ends`]). Where one does not, or an end lies below what was read, the topic was made anew or may have been:
+//! it is read from its beginning, and what it does not say is forgotten when it has been read to its end, not before, so
+//! that nobody passes meanwhile.
 
 mod ends;
+mod landmark;
 mod partitions;
 mod saving;
 mod snapshot;
@@ -29,11 +36,13 @@ use tracing::{error, info, warn};
 
 use crate::config::StaleVerdicts;
 use crate::consumer::{self, GROUP, is_passing};
-use crate::decision::{BYTES_EACH, BYTES_MOST, Decisions, Keeper, Kept};
+use crate::decision::{BYTES_EACH, BYTES_MOST, Decisions, Forgotten, Keeper, Kept};
 use crate::metrics::Metrics;
 use ends::Ends;
+use landmark::{Found, Landmark};
 use partitions::Partitions;
 use saving::Saving;
+use snapshot::Place;
 
 /// The latch that this module owns.
 const LATCH: &str = "verdicts";
@@ -43,8 +52,10 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How long a poll waits when there is nothing: the bound on stopping, not on a verdict, which wakes it.
 const POLL_WAIT: Duration = Duration::from_millis(100);
-/// Three times what a stop takes while Kafka answers: [`POLL_WAIT`] and a snapshot.
+/// Three times what it takes while Kafka answers until the last snapshot is begun, which is [`POLL_WAIT`].
 const STOP_MAX: Duration = Duration::from_millis(300);
+/// How long the last snapshot may take: a million verdicts take a second, and the disk may be busy.
+const LAST_SNAPSHOT_MAX: Duration = Duration::from_secs(5);
 const STOP_POLL: Duration = Duration::from_millis(5);
 /// Messages applied before their offsets and terms are put in force together.
 const BATCH_MAX: usize = 1_000;
@@ -56,6 +67,7 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
 /// The reading thread.
 pub(crate) struct Verdicts {
     stop: Arc<AtomicBool>,
+    saves: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -76,13 +88,16 @@ impl Verdicts {
         let verdicts_max = options.decisions.subjects_max();
         let (usual_bytes, most_bytes) = (verdicts_max * BYTES_EACH, verdicts_max * BYTES_MOST);
         info!(verdicts_max, usual_bytes, most_bytes, "memory has room for verdicts");
-        let stop = Arc::new(AtomicBool::new(false));
+        let [stop, saves] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
         let mut reader = Reader {
             stop: Arc::clone(&stop),
+            saves: Arc::clone(&saves),
             next: Vec::new(),
+            landmarks: Vec::new(),
+            anew: false,
             from_snapshot: false,
             known_to_hold: Instant::now(),
-            changed: false,
+            saved: None,
             saving: Saving::default(),
             ends: Ends::start(options.kafka.clone(), Arc::clone(&stop))?,
             standstill: Standstill::default(),
@@ -94,7 +109,7 @@ impl Verdicts {
         let thread = std::thread::Builder::new()
             .name("verdicts".to_owned())
             .spawn(move || reader.run())?;
-        Ok(Self { stop, thread })
+        Ok(Self { stop, saves, thread })
     }
 
     /// The thread ends beside what else is stopped. Returns at once.
@@ -102,13 +117,18 @@ impl Verdicts {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for the end, the last snapshot written, for at most [`STOP_MAX`]: a question to a Kafka that is away takes
-    /// longer, then there is nothing new to write, and the process ends without the thread. Blocks.
+    /// Waits for the end, for at most [`STOP_MAX`], and [`LAST_SNAPSHOT_MAX`] where the last snapshot is being written: a
+    /// question to a Kafka that is away takes longer, then there is nothing new to write, and the process ends without the
+    /// thread. Blocks.
     pub(crate) fn stop(self) {
         self.ask_to_stop();
-        let until = Instant::now() + STOP_MAX;
+        let began = Instant::now();
         while !self.thread.is_finished() {
-            if Instant::now() >= until {
+            let waits_max = match self.saves.load(Ordering::Relaxed) {
+                true => LAST_SNAPSHOT_MAX,
+                false => STOP_MAX,
+            };
+            if began.elapsed() >= waits_max {
                 return;
             }
             std::thread::sleep(STOP_POLL);
@@ -122,13 +142,21 @@ impl Verdicts {
 struct Reader {
     options: Options,
     stop: Arc<AtomicBool>,
+    /// Whether the last snapshot is being written.
+    saves: Arc<AtomicBool>,
     /// For each partition, the next offset to read.
     next: Vec<i64>,
+    /// For each partition, the last message that was read of the topic. It may be of another one than those before it, see
+    /// [`Ends::proven`].
+    landmarks: Vec<Option<Landmark>>,
+    /// The topic is read from its beginning, and memory holds things beside that it may not say.
+    anew: bool,
     /// Whether memory began with a snapshot. Offsets alone do not tell: they are there as soon as the topic's
     /// partitions are known, before anything of it is read.
     from_snapshot: bool,
     known_to_hold: Instant,
-    changed: bool,
+    /// What the last snapshot says of the topic.
+    saved: Option<Place>,
     saving: Saving,
     ends: Ends,
     standstill: Standstill<usize>,
@@ -153,8 +181,12 @@ impl Reader {
                 }
             }
         }
+        self.saves.store(true, Ordering::Relaxed);
+        // One that is under way began before the last verdicts came.
+        self.saving.finish();
         self.save_snapshot();
         self.saving.finish();
+        self.saves.store(false, Ordering::Relaxed);
     }
 
     /// Reads until the process stops, the topic has other partitions, or a client gets nothing more of one; an error is
@@ -163,6 +195,13 @@ impl Reader {
     fn follow(&mut self) -> Result<(), KafkaError> {
         let ends = self.find_ends()?;
         let mut partitions = Partitions::assign(&self.options.kafka, &self.next)?;
+        self.read_on(&mut partitions, &ends)?;
+        // Also at the end of the process: closing them in place would take the time in which it waits for the snapshot.
+        partitions.close_aside();
+        Ok(())
+    }
+
+    fn read_on(&mut self, partitions: &mut Partitions, ends: &[i64]) -> Result<(), KafkaError> {
         self.cut_off = None;
         let warm_before = self
             .options
@@ -175,13 +214,16 @@ impl Reader {
         let (mut housekept, mut saved) = (Instant::now(), Instant::now());
         let mut patience = POLL_WAIT;
         while !self.stopping() {
-            self.read_batch(&mut partitions, patience)?;
+            self.read_batch(partitions, patience)?;
             // A part at a time, so that no verdict waits for what is over.
             patience = match self.options.keeper.sweep(Timestamp::now()) {
                 true => Duration::ZERO,
                 false => POLL_WAIT,
             };
-            if !warm && self.next.iter().zip(&ends).all(|(next, end)| next >= end) {
+            if !warm && self.next.iter().zip(ends).all(|(next, end)| next >= end) {
+                if self.anew && !self.forget_what_is_not_said() {
+                    return Ok(());
+                }
                 warm = true;
                 self.is_warm(began, warm_before);
                 saved = Instant::now();
@@ -199,8 +241,7 @@ impl Reader {
                     );
                     return Ok(());
                 }
-                if may_be_lost || self.stands_still() {
-                    partitions.close_aside();
+                if self.ends.is_other() || may_be_lost || self.stands_still() {
                     return Ok(());
                 }
             }
@@ -226,35 +267,64 @@ impl Reader {
 
     /// Where each partition is to be read from, which is where memory ends; gives the end offsets of now.
     fn find_ends(&mut self) -> Result<Vec<i64>, KafkaError> {
-        let consumer = consumer::new(&self.options.kafka)?;
+        let consumer = consumer::hurried(&self.options.kafka)?;
         let topic = &self.options.kafka.topics.verdicts;
         let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
         let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
         if let Some(error) = metadata.topics().first().and_then(|topic| topic.error()) {
             return Err(KafkaError::MetadataFetch(error.into()));
         }
-        if self.next.len() > partitions {
-            // Offsets of a topic that was made anew mean nothing.
+        let (mut lows, mut ends) = (Vec::with_capacity(partitions), Vec::with_capacity(partitions));
+        for partition in (0..).take(partitions) {
+            let (low, end) = consumer.fetch_watermarks(topic, partition, ASK_TIMEOUT)?;
+            lows.push(low);
+            ends.push(end);
+        }
+        let mut proven = self.ends.proven();
+        let is_shorter = self.next.len() > partitions || self.next.iter().zip(&ends).any(|(next, end)| next > end);
+        let found = match is_shorter {
+            true => Found::Other,
+            false => landmark::look(&consumer, topic, &proven)?,
+        };
+        match found {
+            Found::Same => {}
+            Found::Other => {
+                warn!(topic, before = ?self.next, ends = ?ends, "the topic was made anew, reading all of it")
+            }
+            Found::Nothing => {
+                warn!(topic, before = ?self.next, ends = ?ends, "it is not certain that the topic is the one that was read, reading all of it")
+            }
+        }
+        if found != Found::Same {
             self.next.clear();
+            proven.clear();
+            self.anew = true;
+            self.options.keeper.begin_anew();
         }
         // Partitions that were added are read from their beginning.
         self.next.resize(partitions, 0);
-        let mut ends = Vec::with_capacity(partitions);
-        for (partition, next) in (0..).zip(&mut self.next) {
-            let (low, high) = consumer.fetch_watermarks(topic, partition, ASK_TIMEOUT)?;
-            if *next > high {
-                warn!(
-                    partition,
-                    next = *next,
-                    high,
-                    "the topic was made anew, reading all of it"
-                );
-                *next = low;
-            }
+        proven.resize(partitions, None);
+        for (next, low) in self.next.iter_mut().zip(lows) {
             *next = (*next).max(low);
-            ends.push(high);
         }
+        self.landmarks.clone_from(&proven);
+        self.ends.begin(&self.next, &proven);
         Ok(ends)
+    }
+
+    /// The topic is read to its end: what it does not say has no ground. False where that had kept something of the topic
+    /// out: then all of it has to be read once more.
+    fn forget_what_is_not_said(&mut self) -> bool {
+        self.anew = false;
+        let Forgotten { verdicts, had_room } = self.options.keeper.end_anew();
+        if verdicts > 0 {
+            info!(verdicts, "verdicts that the topic does not have are forgotten");
+        }
+        if !had_room {
+            warn!("there was no room for all verdicts beside them, reading the topic once more");
+            self.next.clear();
+        }
+        had_room
     }
 
     /// Applies what is there, and puts it in force; waits where there is nothing.
@@ -282,6 +352,7 @@ impl Reader {
             }
         }
         self.options.keeper.settle(&self.next);
+        self.ends.read(&self.next, &self.landmarks);
         Ok(())
     }
 
@@ -306,8 +377,18 @@ impl Reader {
             },
         };
         self.options.metrics.verdict_read(outcome);
-        self.changed = true;
         self.advance(message.partition(), message.offset() + 1);
+        self.mark(message);
+    }
+
+    fn mark(&mut self, message: &BorrowedMessage<'_>) {
+        let partition = usize::try_from(message.partition()).unwrap_or(usize::MAX);
+        if let Some(last) = self.landmarks.get_mut(partition) {
+            let landmark = Landmark::of(message);
+            if last.replace(landmark).is_none() {
+                self.ends.first(partition, landmark);
+            }
+        }
     }
 
     fn advance(&mut self, partition: i32, next: i64) {
@@ -361,10 +442,15 @@ impl Reader {
             Ok(None) => return,
             Err(error) => {
                 warn!(file = %self.options.snapshot.display(), %error, "verdict snapshot cannot be used, the whole topic is read");
+                // A part of it may be in force.
+                self.anew = true;
+                self.options.keeper.begin_anew();
                 return;
             }
         };
-        self.next = snapshot.next;
+        self.ends.begin(&snapshot.place.next, &snapshot.place.landmarks);
+        self.next.clone_from(&snapshot.place.next);
+        self.saved = Some(snapshot.place);
         self.from_snapshot = true;
         self.options.keeper.settle(&self.next);
         let (verdicts, age, took) = (snapshot.verdicts, now.since(snapshot.taken_at), began.elapsed());
@@ -395,16 +481,17 @@ impl Reader {
             .latches()
             .get(LATCH)
             .is_some_and(|latch| latch.ready);
-        if !warm || !self.changed || self.saving.is_under_way() {
+        let place = Place {
+            topic: self.options.kafka.topics.verdicts.clone(),
+            next: self.next.clone(),
+            landmarks: self.ends.proven(),
+        };
+        if !warm || self.anew || self.saved.as_ref() == Some(&place) || self.saving.is_under_way() {
             return;
         }
-        self.changed = false;
-        let (path, topic) = (
-            self.options.snapshot.clone(),
-            self.options.kafka.topics.verdicts.clone(),
-        );
+        self.saved = Some(place.clone());
         self.saving
-            .begin(path, topic, self.next.clone(), self.options.decisions.clone());
+            .begin(self.options.snapshot.clone(), place, self.options.decisions.clone());
     }
 
     /// What went wrong, for the person who has to mend it.

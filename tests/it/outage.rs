@@ -162,6 +162,24 @@ fn what_a_stop_and_a_kill_in_an_outage_leave_behind_the_next_start_publishes() {
     receiver.stop();
 }
 
+#[test]
+fn a_verdict_that_came_after_the_start_holds_after_a_stop_and_a_start_without_kafka() {
+    let site = Site::at(Kafka::breakable());
+    let receiver = site.receiver().ready();
+    let mut caller = site.caller();
+    site.moderate("deny", &["--operator", "denied", "--code", "10101"]);
+    wait_until("it is refused", PATIENCE, || {
+        caller.post(&Callback::topic("denied", "x")).code() == 10_101
+    });
+    receiver.stop();
+
+    site.kafka.fail(Outage::Down);
+    let receiver = site.receiver().ready();
+    let mut caller = site.caller();
+    assert_eq!(caller.post(&Callback::topic("denied", "x")).code(), 10_101);
+    receiver.stop();
+}
+
 /// Every one of them must be answered with what is allowed.
 #[track_caller]
 fn post_many(caller: &mut Caller, phase: &str) {

@@ -7,7 +7,7 @@ use portcullis_schema::{
 };
 use proptest::prelude::*;
 
-use super::{Decision, Decisions, Keeper, Kept, Question, Ruling};
+use super::{Decision, Decisions, Forgotten, Keeper, Kept, Question, Ruling};
 use crate::callback::Item;
 use crate::config::Fallback;
 
@@ -83,6 +83,53 @@ fn ask_about(decisions: &Decisions, command: &str, operator: &str, items: &[(&st
 fn refused(decision: &Decision) -> Vec<(&str, u32)> {
     let refused = decision.refused.iter();
     refused.map(|item| (item.account.as_str(), item.code)).collect()
+}
+
+#[test]
+fn what_is_not_said_again_holds_until_everything_is_said_and_not_longer() {
+    let (decisions, mut keeper) = warm();
+    let (former, both) = (deny(SubjectKind::Term, "former"), deny(SubjectKind::Operator, "both"));
+    for verdict in [
+        &former,
+        &both,
+        &verdict(Source::Moderator, Effect::Deny, SubjectKind::Operator, "both"),
+    ] {
+        keeper.put(verdict, NOW);
+    }
+    keeper.begin_anew();
+    keeper.put(&both, NOW);
+    keeper.settle(&[]);
+    assert_eq!(ask(&decisions, TOPIC, "a", "", "a former b").effect, Effect::Deny);
+    assert_eq!(ask(&decisions, TOPIC, "both", "", "x").by, DecidedBy::Moderator);
+
+    let forgotten = keeper.end_anew();
+    keeper.settle(&[]);
+    assert_eq!(
+        forgotten,
+        Forgotten {
+            verdicts: 2,
+            had_room: true
+        }
+    );
+    assert_eq!(ask(&decisions, TOPIC, "a", "", "a former b").effect, Effect::Allow);
+    assert_eq!(ask(&decisions, TOPIC, "both", "", "x").by, DecidedBy::Verdict);
+}
+
+#[test]
+fn what_had_no_room_beside_what_is_forgotten_is_told() {
+    let (_, mut keeper) = Decisions::new(1, Fallback::default());
+    keeper.put(&deny(SubjectKind::Operator, "former"), NOW);
+    keeper.begin_anew();
+    assert_eq!(keeper.put(&deny(SubjectKind::Operator, "new"), NOW), Kept::Full);
+    let forgotten = keeper.end_anew();
+    assert_eq!(
+        forgotten,
+        Forgotten {
+            verdicts: 1,
+            had_room: false
+        }
+    );
+    assert_eq!(keeper.put(&deny(SubjectKind::Operator, "new"), NOW), Kept::InForce);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! What memory held at a moment, in a file, so that a restart need not read the whole topic: a million verdicts are read
 //! in less than a second.
 //!
-//! Layout: a line of JSON ([`Header`]), then chunks, each a length and a CRC-32 (4 bytes each, big-endian) and as many
-//! bytes of postcard ([`Chunk`]); the last one is empty. What verdicts have in common stands once in each chunk, and by
-//! name, so that another version reads the same or says that it does not. A file that is cut or altered is not used.
+//! Layout: chunks, each a length and a CRC-32 (4 bytes each, big-endian) and as many bytes: first JSON ([`Header`]), then
+//! postcard ([`Chunk`]); the last one is empty. What verdicts have in common stands once in each chunk, and by name, so
+//! that another version reads the same or says that it does not. A file that is cut or altered is not used.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -16,14 +16,14 @@ use std::time::Duration;
 use portcullis_schema::{AppId, Effect, Source, Subject, SubjectKind, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 
+use super::landmark::Landmark;
 use crate::decision::{Decisions, Held, Keeper, Ruling};
 
 /// An older one is not used. Kafka keeps a lifted verdict's null for a day (`delete.retention.ms`); behind that, a
 /// snapshot could hold what was lifted for ever. An hour is also what a moderator would still call up to date.
 const AGE_MAX: Duration = Duration::from_secs(3_600);
-/// Of the layout after the header.
-const VERSION: u32 = 2;
-const HEADER_BYTES_MAX: u64 = 1 << 20;
+/// Of the layout.
+const VERSION: u32 = 3;
 /// Verdicts in one chunk, some 300 KiB.
 const CHUNK_VERDICTS: usize = 4_096;
 /// A chunk of the longest subjects and texts; a length beyond it is damage.
@@ -34,20 +34,27 @@ const CHUNKS_AHEAD: usize = 4;
 /// What a loaded snapshot held.
 pub(super) struct Loaded {
     pub(super) taken_at: Timestamp,
+    pub(super) place: Place,
+    pub(super) verdicts: u64,
+}
+
+/// Where in which topic that ends which memory held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) topic: String,
     /// For each partition, the next offset to read.
     pub(super) next: Vec<i64>,
-    pub(super) verdicts: u64,
+    /// For each partition, what tells whether the topic is still the same.
+    pub(super) landmarks: Vec<Option<Landmark>>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Header {
-    #[serde(default)]
     version: u32,
-    topic: String,
     taken_at: Timestamp,
-    next: Vec<i64>,
+    #[serde(flatten)]
+    place: Place,
     /// About so many.
-    #[serde(default)]
     verdicts: u64,
 }
 
@@ -96,9 +103,9 @@ pub(super) fn load(path: &Path, topic: &str, now: Timestamp, keeper: &mut Keeper
         Err(error) => return Err(error),
     };
     let mut file = BufReader::with_capacity(1 << 20, file);
-    let mut first = String::new();
-    (&mut file).take(HEADER_BYTES_MAX).read_line(&mut first)?;
-    let header: Header = serde_json::from_str(&first)?;
+    let mut bytes = Vec::new();
+    read_chunk(&mut file, &mut bytes)?;
+    let header: Header = serde_json::from_slice(&bytes)?;
     if header.version != VERSION {
         return Err(io::Error::other(format!(
             "it is of version {}, this is {VERSION}",
@@ -106,14 +113,13 @@ pub(super) fn load(path: &Path, topic: &str, now: Timestamp, keeper: &mut Keeper
         )));
     }
     let age = now.since(header.taken_at);
-    if header.topic != topic || age > AGE_MAX || header.taken_at > now.after(AGE_MAX) {
+    if header.place.topic != topic || age > AGE_MAX || header.taken_at > now.after(AGE_MAX) {
         return Ok(None);
     }
     keeper.expect(header.verdicts);
     let verdicts = thread::scope(|scope| {
         let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
         scope.spawn(move || {
-            let mut bytes = Vec::new();
             // Whoever does not want it any more has met an error.
             while let Some(chunk) = next_chunk(&mut file, &mut bytes).transpose()
                 && sender.send(chunk).is_ok()
@@ -127,7 +133,7 @@ pub(super) fn load(path: &Path, topic: &str, now: Timestamp, keeper: &mut Keeper
     })?;
     Ok(Some(Loaded {
         taken_at: header.taken_at,
-        next: header.next,
+        place: header.place,
         verdicts,
     }))
 }
@@ -140,7 +146,7 @@ fn read_chunk(file: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<bool> {
         [&head[..4], &head[4..]].map(|part| part.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte)));
     let length = length as usize;
     if length > CHUNK_BYTES_MAX {
-        return Err(io::Error::other("a chunk of it is too long to be one"));
+        return Err(io::Error::other("it is damaged, or of an older version"));
     }
     bytes.resize(length, 0);
     file.read_exact(bytes)?;
@@ -201,25 +207,17 @@ fn put_chunk(chunk: Decoded, now: Timestamp, keeper: &mut Keeper) -> u64 {
 }
 
 /// Replaces the snapshot at `path` at once: a crash in the middle leaves the former one. What changes meanwhile may be in
-/// it or not; the topic has it from `next` on, and says it again.
-pub(super) fn save(
-    path: &Path,
-    topic: &str,
-    next: Vec<i64>,
-    taken_at: Timestamp,
-    decisions: &Decisions,
-) -> io::Result<()> {
+/// it or not; the topic has it from `place` on, and says it again.
+pub(super) fn save(path: &Path, place: Place, taken_at: Timestamp, decisions: &Decisions) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&unfinished)?);
     let header = Header {
         version: VERSION,
-        topic: topic.to_owned(),
         taken_at,
-        next,
+        place,
         verdicts: decisions.subjects(),
     };
-    serde_json::to_writer(&mut file, &header)?;
-    file.write_all(b"\n")?;
+    write_chunk(&mut file, &serde_json::to_vec(&header)?)?;
     let mut pages = Pages::default();
     let mut failed = None;
     decisions.each_held(|app, subject, held| {
@@ -343,6 +341,14 @@ mod tests {
         }
     }
 
+    fn place(next: &[i64]) -> Place {
+        Place {
+            topic: "verdicts".to_owned(),
+            next: next.to_vec(),
+            landmarks: vec![None; next.len()],
+        }
+    }
+
     fn path() -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let path = folder.path().join("verdicts.snapshot");
@@ -359,23 +365,23 @@ mod tests {
                 NOW,
             );
         }
-        save(&path, "verdicts", vec![7], NOW, &decisions).expect("saved");
+        save(&path, place(&[7]), NOW, &decisions).expect("saved");
         let whole = fs::read(&path).expect("read");
-        let body = whole.iter().position(|byte| *byte == b'\n').expect("a header") + 1;
         let load = |bytes: &[u8]| {
             fs::write(&path, bytes).expect("written");
             let (again, mut keeper) = Decisions::new(10_000, Fallback::default());
             let loaded = load(&path, "verdicts", NOW, &mut keeper);
-            loaded.map(|loaded| (loaded.map(|loaded| (loaded.next, loaded.verdicts)), all(&again)))
+            loaded.map(|loaded| (loaded.map(|loaded| (loaded.place, loaded.verdicts)), all(&again)))
         };
-        assert_eq!(load(&whole).expect("loaded"), (Some((vec![7], 5)), all(&decisions)));
-        for place in body..whole.len() {
+        assert_eq!(load(&whole).expect("loaded"), (Some((place(&[7]), 5)), all(&decisions)));
+        for place in 0..whole.len() {
             assert!(load(&whole[..place]).is_err(), "cut at {place}");
             let mut altered = whole.clone();
             altered[place] ^= 1;
             assert!(load(&altered).is_err(), "altered at {place}");
         }
-        let former = br#"{"topic":"verdicts","taken_at":"2023-11-14T22:13:20.000000Z","next":[7]}"#;
+        let former =
+            b"{\"version\":2,\"topic\":\"verdicts\",\"taken_at\":\"2023-11-14T22:13:20.000000Z\",\"next\":[7]}\n";
         assert!(load(former).is_err(), "of a version before");
     }
 
@@ -396,12 +402,12 @@ mod tests {
                 let source = if *moderator { Source::Moderator } else { Source::Rule };
                 keeper.put(&verdict(*number, *kind, source, text, *holds), NOW);
             }
-            save(&path, "verdicts", vec![1, 2], NOW, &decisions).expect("saved");
+            save(&path, place(&[1, 2]), NOW, &decisions).expect("saved");
             let later = NOW.after(Duration::from_secs(later));
             while keeper.sweep(later) {}
             let (again, mut keeper) = Decisions::new(10_000, Fallback::default());
             let loaded = load(&path, "verdicts", later, &mut keeper).expect("readable").expect("young enough");
-            prop_assert_eq!(loaded.next, vec![1, 2]);
+            prop_assert_eq!(loaded.place, place(&[1, 2]));
             prop_assert_eq!(all(&again), all(&decisions));
         }
     }
