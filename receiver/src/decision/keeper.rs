@@ -15,7 +15,7 @@ use super::terms::Terms;
 /// Terms in force at most. An automaton of this many is built in some 100 ms, on the keeper's thread.
 const TERMS_MAX: usize = 100_000;
 /// Rulings kept for sharing. Rules and moderators have a few dozen; beyond this one is kept for each verdict.
-const RULINGS_MAX: usize = 10_000;
+pub(super) const RULINGS_MAX: usize = 10_000;
 /// Expired verdicts forgotten in one sweep, so that the next verdict does not wait for the sweeper: about 1 ms.
 const SWEPT_MAX: usize = 1_000;
 /// Expiries of verdicts that were renewed or lifted stay until they come; with more of them than verdicts, and this many
@@ -32,6 +32,9 @@ const CALM_TENTHS: u64 = 8;
 pub struct Keeper {
     decisions: Decisions,
     rulings: HashSet<Arc<Ruling>>,
+    /// How many may be made before those that are kept are looked through again: as many as were left by the last look, so
+    /// that one costs no more than a look at one other, however many there are.
+    look_after: usize,
     /// That of the verdict before; they come in runs.
     latest: Option<Arc<Ruling>>,
     expiries: BinaryHeap<Reverse<(Timestamp, [u64; 2])>>,
@@ -82,6 +85,7 @@ impl Keeper {
         Self {
             decisions,
             rulings: HashSet::new(),
+            look_after: 0,
             latest: None,
             expiries: BinaryHeap::new(),
             terms: BTreeSet::new(),
@@ -327,7 +331,12 @@ impl Keeper {
         }
         let shared = Arc::new(ruling);
         if self.rulings.len() >= RULINGS_MAX {
+            if self.look_after > 0 {
+                self.look_after -= 1;
+                return shared;
+            }
             self.rulings.retain(|ruling| Arc::strong_count(ruling) > 1);
+            self.look_after = self.rulings.len();
         }
         if self.rulings.len() < RULINGS_MAX {
             self.rulings.insert(Arc::clone(&shared));

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis_schema::{
@@ -7,6 +8,7 @@ use portcullis_schema::{
 };
 use proptest::prelude::*;
 
+use super::keeper::RULINGS_MAX;
 use super::{Decision, Decisions, Forgotten, Keeper, Kept, Question, Ruling};
 use crate::callback::Item;
 use crate::config::Fallback;
@@ -83,6 +85,27 @@ fn ask_about(decisions: &Decisions, command: &str, operator: &str, items: &[(&st
 fn refused(decision: &Decision) -> Vec<(&str, u32)> {
     let refused = decision.refused.iter();
     refused.map(|item| (item.account.as_str(), item.code)).collect()
+}
+
+#[test]
+fn rulings_beyond_the_bound_are_looked_for_a_place_only_after_as_many_others() {
+    let (_, mut keeper) = warm();
+    let ruling = |text: &str| Ruling::new((Effect::Deny, Source::Rule), None, text, None, &[]);
+    let numbered = |number: usize| ruling(&number.to_string());
+    let mut used: Vec<_> = (0..RULINGS_MAX).map(|number| keeper.share(numbered(number))).collect();
+    let is_kept = |keeper: &mut Keeper, text: &str| {
+        let shared = keeper.share(ruling(text));
+        Arc::ptr_eq(&shared, &keeper.share(ruling(text)))
+    };
+    assert!(!is_kept(&mut keeper, "no place"));
+    used.pop();
+    assert!(!is_kept(&mut keeper, "a place that is not looked for"));
+    // Three were made since the last look.
+    for number in 3..RULINGS_MAX {
+        keeper.share(numbered(RULINGS_MAX + number));
+    }
+    assert!(is_kept(&mut keeper, "a place"));
+    drop(used);
 }
 
 #[test]
