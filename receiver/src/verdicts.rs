@@ -96,7 +96,7 @@ impl Verdicts {
             landmarks: Vec::new(),
             anew: false,
             from_snapshot: false,
-            known_to_hold: Instant::now(),
+            known_to_hold: None,
             saved: None,
             saving: Saving::default(),
             ends: Ends::start(options.kafka.clone(), Arc::clone(&stop))?,
@@ -106,6 +106,7 @@ impl Verdicts {
         };
         // Before anybody is answered: for a moment callers wait in the kernel's queue, instead of passing unjudged.
         reader.load_snapshot();
+        reader.tell_held();
         let thread = std::thread::Builder::new()
             .name("verdicts".to_owned())
             .spawn(move || reader.run())?;
@@ -154,7 +155,8 @@ struct Reader {
     /// Whether memory began with a snapshot. Offsets alone do not tell: they are there as soon as the topic's
     /// partitions are known, before anything of it is read.
     from_snapshot: bool,
-    known_to_hold: Instant,
+    /// When memory was last known to hold everything in the topic, if it ever was.
+    known_to_hold: Option<Instant>,
     /// What the last snapshot says of the topic.
     saved: Option<Place>,
     saving: Saving,
@@ -402,7 +404,7 @@ impl Reader {
 
     fn is_warm(&mut self, began: Instant, before: bool) {
         self.options.keeper.warm();
-        self.known_to_hold = Instant::now();
+        self.known_to_hold = Some(Instant::now());
         self.tell_held();
         let (subjects, took) = (self.options.decisions.subjects(), began.elapsed());
         self.options
@@ -417,13 +419,14 @@ impl Reader {
 
     fn keep_house(&mut self, warm: bool) {
         if let Some(asked) = self.ends.reached(&self.next).filter(|_| warm) {
-            self.known_to_hold = asked;
+            self.known_to_hold = Some(asked);
         }
-        self.options.metrics.verdict_lag(self.known_to_hold.elapsed());
         self.tell_held();
     }
 
     fn tell_held(&self) {
+        let lag = self.known_to_hold.map(|then| then.elapsed());
+        self.options.metrics.verdict_lag(lag);
         let decisions = &self.options.decisions;
         self.options.metrics.verdicts(decisions.subjects(), decisions.evicted());
     }
@@ -443,8 +446,10 @@ impl Reader {
             Err(error) => {
                 warn!(file = %self.options.snapshot.display(), %error, "verdict snapshot cannot be used, the whole topic is read");
                 // A part of it may be in force.
-                self.anew = true;
-                self.options.keeper.begin_anew();
+                if self.options.decisions.subjects() > 0 {
+                    self.anew = true;
+                    self.options.keeper.begin_anew();
+                }
                 return;
             }
         };
@@ -455,12 +460,12 @@ impl Reader {
         self.options.keeper.settle(&self.next);
         let (verdicts, age, took) = (snapshot.verdicts, now.since(snapshot.taken_at), began.elapsed());
         info!(verdicts, ?age, ?took, "verdict snapshot is loaded");
-        self.known_to_hold = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        self.known_to_hold = Instant::now().checked_sub(age);
     }
 
     /// With a snapshot and the policy to serve it, the receiver is ready though Kafka is away.
     fn kafka_is_away(&mut self, reason: &str) {
-        self.options.metrics.verdict_lag(self.known_to_hold.elapsed());
+        self.tell_held();
         let readiness = &self.options.readiness;
         if readiness.latches().get(LATCH).is_some_and(|latch| latch.ready) {
             return;

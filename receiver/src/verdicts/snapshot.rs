@@ -22,6 +22,9 @@ use crate::decision::{Decisions, Held, Keeper, Ruling};
 /// An older one is not used. Kafka keeps a lifted verdict's null for a day (`delete.retention.ms`); behind that, a
 /// snapshot could hold what was lifted for ever. An hour is also what a moderator would still call up to date.
 const AGE_MAX: Duration = Duration::from_secs(3_600);
+/// How far apart the clocks of before and now may be, as when it was set back a little; more is an error somewhere, and its
+/// age is not known.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
 /// Of the layout.
 const VERSION: u32 = 3;
 /// Verdicts in one chunk, some 300 KiB.
@@ -56,6 +59,20 @@ struct Header {
     place: Place,
     /// About so many.
     verdicts: u64,
+}
+
+impl Header {
+    /// Why what follows does not tell of `topic` as it was not long before `now`.
+    fn is_of_no_use(&self, topic: &str, now: Timestamp) -> Option<String> {
+        let (age, ahead) = (now.since(self.taken_at), self.taken_at.since(now));
+        if self.place.topic != topic {
+            return Some(format!("it is of topic {:?}", self.place.topic));
+        }
+        if age > AGE_MAX {
+            return Some(format!("it is {age:.0?} old, and may be at most {AGE_MAX:?}"));
+        }
+        (ahead > AHEAD_MAX).then(|| format!("it is of {ahead:.0?} after now, so its age is not known"))
+    }
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -94,8 +111,9 @@ struct Said {
     commands: Vec<String>,
 }
 
-/// Puts the snapshot of `topic` at `path` in force; `None` where there is none that is young enough at `now`. After an
-/// error a part of it may be in force: the topic replaces it, since it is then read from its beginning.
+/// Puts the snapshot of `topic` at `path` in force; `None` where there is no file. An error says why it is not used: also
+/// where it is of another topic or not young enough at `now`. A part of it may be in force then: the topic replaces it,
+/// since it is read from its beginning.
 pub(super) fn load(path: &Path, topic: &str, now: Timestamp, keeper: &mut Keeper) -> io::Result<Option<Loaded>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -112,9 +130,8 @@ pub(super) fn load(path: &Path, topic: &str, now: Timestamp, keeper: &mut Keeper
             header.version
         )));
     }
-    let age = now.since(header.taken_at);
-    if header.place.topic != topic || age > AGE_MAX || header.taken_at > now.after(AGE_MAX) {
-        return Ok(None);
+    if let Some(reason) = header.is_of_no_use(topic, now) {
+        return Err(io::Error::other(reason));
     }
     keeper.expect(header.verdicts);
     let verdicts = thread::scope(|scope| {
@@ -383,6 +400,41 @@ mod tests {
         let former =
             b"{\"version\":2,\"topic\":\"verdicts\",\"taken_at\":\"2023-11-14T22:13:20.000000Z\",\"next\":[7]}\n";
         assert!(load(former).is_err(), "of a version before");
+    }
+
+    #[test]
+    fn a_snapshot_of_another_topic_or_time_is_refused_with_the_reason() {
+        let (_folder, path) = path();
+        let (decisions, _keeper) = Decisions::new(10_000, Fallback::default());
+        save(&path, place(&[7]), NOW, &decisions).expect("saved");
+        let told = |topic: &str, now: Timestamp| {
+            let (_, mut keeper) = Decisions::new(10_000, Fallback::default());
+            load(&path, topic, now, &mut keeper)
+                .err()
+                .map(|error| error.to_string())
+        };
+        let (before, after) = (
+            |seconds| NOW.before(Duration::from_secs(seconds)),
+            |seconds| NOW.after(Duration::from_secs(seconds)),
+        );
+        for (topic, now, reason) in [
+            ("verdicts", NOW, None),
+            ("verdicts", after(3_600), None),
+            (
+                "verdicts",
+                after(3_661),
+                Some("it is 3661s old, and may be at most 3600s"),
+            ),
+            ("verdicts", before(60), None),
+            (
+                "verdicts",
+                before(61),
+                Some("it is of 61s after now, so its age is not known"),
+            ),
+            ("other", NOW, Some("it is of topic \"verdicts\"")),
+        ] {
+            assert_eq!(told(topic, now).as_deref(), reason, "{topic} {now}");
+        }
     }
 
     proptest! {
