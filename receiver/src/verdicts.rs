@@ -12,6 +12,7 @@
 
 mod ends;
 mod landmark;
+mod order;
 mod partitions;
 mod saving;
 mod snapshot;
@@ -23,7 +24,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use portcullis_schema::kafka::Kafka;
-use portcullis_schema::{Reached, Readiness, Standstill, Timestamp, Verdict, VerdictKey};
+use portcullis_schema::{AppId, Reached, Readiness, Source, Standstill, Subject, Timestamp, Verdict, VerdictKey};
 use rdkafka::Message;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
@@ -40,6 +41,7 @@ use crate::decision::{BYTES_EACH, BYTES_MOST, Decisions, Forgotten, Keeper, Kept
 use crate::metrics::Metrics;
 use ends::Ends;
 use landmark::{Found, Landmark};
+use order::Order;
 use partitions::Partitions;
 use saving::Saving;
 use snapshot::Place;
@@ -95,6 +97,7 @@ impl Verdicts {
             next: Vec::new(),
             landmarks: Vec::new(),
             anew: false,
+            order: None,
             from_snapshot: false,
             known_to_hold: None,
             saved: None,
@@ -152,6 +155,8 @@ struct Reader {
     landmarks: Vec<Option<Landmark>>,
     /// The topic is read from its beginning, and memory holds things beside that it may not say.
     anew: bool,
+    /// While the partitions are read up to the ends that they had at the beginning.
+    order: Option<Order>,
     /// Whether memory began with a snapshot. Offsets alone do not tell: they are there as soon as the topic's
     /// partitions are known, before anything of it is read.
     from_snapshot: bool,
@@ -205,6 +210,7 @@ impl Reader {
 
     fn read_on(&mut self, partitions: &mut Partitions, ends: &[i64]) -> Result<(), KafkaError> {
         self.cut_off = None;
+        self.order = (self.next.len() > 1).then(Order::default);
         let warm_before = self
             .options
             .readiness
@@ -227,6 +233,7 @@ impl Reader {
                     return Ok(());
                 }
                 warm = true;
+                self.order = None;
                 self.is_warm(began, warm_before);
                 saved = Instant::now();
                 self.save_snapshot();
@@ -362,6 +369,7 @@ impl Reader {
         let now = Timestamp::now();
         let outcome = match message.payload() {
             Some(json) => match Verdict::decode(json) {
+                Ok(verdict) if !self.holds(verdict.app, &verdict.subject, verdict.source, message) => "superseded",
                 Ok(verdict) => match self.options.keeper.put(&verdict, now) {
                     Kept::InForce => "in_force",
                     Kept::Expired => "expired",
@@ -371,6 +379,7 @@ impl Reader {
                 Err(error) => undecodable(message, &error),
             },
             None => match key_of(message) {
+                Ok(key) if !self.holds(key.app, &key.subject, key.source, message) => "superseded",
                 Ok(key) => {
                     self.options.keeper.lift(&key);
                     "lifted"
@@ -381,6 +390,11 @@ impl Reader {
         self.options.metrics.verdict_read(outcome);
         self.advance(message.partition(), message.offset() + 1);
         self.mark(message);
+    }
+
+    fn holds(&mut self, app: AppId, subject: &Subject, source: Source, message: &BorrowedMessage<'_>) -> bool {
+        let order = self.order.as_mut();
+        order.is_none_or(|order| order.holds(app, subject, source, message))
     }
 
     fn mark(&mut self, message: &BorrowedMessage<'_>) {

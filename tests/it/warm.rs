@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use portcullis_schema::{AppId, Effect, Source, Subject, SubjectKind, Timestamp, Verdict, id};
 
-use crate::support::{APP, Callback, EMBEDDED, Kafka, PATIENCE, Site, Topic, not_checked, publish, wait_until};
+use crate::support::{
+    APP, Callback, EMBEDDED, Kafka, PATIENCE, Site, Topic, not_checked, publish, publish_at, wait_until,
+};
 
 /// Far more than one fetch brings.
 const VERDICTS: usize = 20_000;
@@ -167,6 +169,41 @@ fn a_topic_of_verdicts_that_is_made_anew_while_the_receiver_runs_is_soon_all_tha
         assert!(receiver.is_ready());
     }
     assert!(receiver.log().contains("the topic was made anew"), "{}", receiver.log());
+    receiver.stop();
+}
+
+#[test]
+fn of_what_several_partitions_say_about_a_subject_the_later_holds_and_is_listed() {
+    let site = Site::at(Kafka::start());
+    let now = Timestamp::now().as_millis();
+    let say = |operator: &str, partition: i32, at: i64, denied: bool| {
+        let verdict = verdict(operator);
+        let value = verdict.encode().expect("JSON");
+        let (key, value) = (verdict.key().to_string(), denied.then_some(value.as_slice()));
+        publish_at(&site.kafka, &site.kafka.topics.verdicts, (partition, at), &key, value);
+    };
+    for partition in 0..3 {
+        let other = (partition + 1) % 3;
+        let (denied, lifted) = (format!("denied-{partition}"), format!("lifted-{partition}"));
+        say(&denied, partition, now, true);
+        say(&denied, other, now - 1_000, false);
+        say(&lifted, partition, now, false);
+        say(&lifted, other, now - 1_000, true);
+    }
+    let receiver = site.receiver().ready();
+    let mut caller = site.caller();
+    for partition in 0..3 {
+        for (operator, code) in [("denied", 10_120), ("lifted", 0)] {
+            let operator = format!("{operator}-{partition}");
+            assert_eq!(caller.post(&Callback::topic(&operator, "x")).code(), code, "{operator}");
+        }
+    }
+    let listed: Vec<_> = site
+        .held()
+        .iter()
+        .map(|held| held["subject"]["value"].clone())
+        .collect();
+    assert_eq!(listed, ["denied-0", "denied-1", "denied-2"]);
     receiver.stop();
 }
 
