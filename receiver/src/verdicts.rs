@@ -283,6 +283,10 @@ impl Reader {
         if let Some(error) = metadata.topics().first().and_then(|topic| topic.error()) {
             return Err(KafkaError::MetadataFetch(error.into()));
         }
+        // Nothing to read is not the same as read to its end.
+        if partitions == 0 {
+            return Err(KafkaError::MetadataFetch(UnknownTopicOrPartition));
+        }
         let (mut lows, mut ends) = (Vec::with_capacity(partitions), Vec::with_capacity(partitions));
         for partition in (0..).take(partitions) {
             let (low, end) = consumer.fetch_watermarks(topic, partition, ASK_TIMEOUT)?;
