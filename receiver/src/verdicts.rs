@@ -10,6 +10,7 @@
 //! it is read from its beginning, and what it does not say is forgotten when it has been read to its end, not before, so
 //! that nobody passes meanwhile.
 
+mod beginning;
 mod ends;
 mod landmark;
 mod order;
@@ -26,7 +27,6 @@ use std::time::{Duration, Instant};
 use portcullis_schema::kafka::Kafka;
 use portcullis_schema::{AppId, Reached, Readiness, Source, Standstill, Subject, Timestamp, Verdict, VerdictKey};
 use rdkafka::Message;
-use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::error::RDKafkaErrorCode::{
     AllBrokersDown, BrokerTransportFailure, GroupAuthorizationFailed, OperationTimedOut, TopicAuthorizationFailed,
@@ -36,11 +36,11 @@ use rdkafka::message::BorrowedMessage;
 use tracing::{error, info, warn};
 
 use crate::config::StaleVerdicts;
-use crate::consumer::{self, GROUP, is_passing};
-use crate::decision::{BYTES_EACH, BYTES_MOST, Decisions, Forgotten, Keeper, Kept};
+use crate::consumer::{GROUP, is_passing};
+use crate::decision::{BYTES_EACH, BYTES_MOST, Decisions, Keeper, Kept};
 use crate::metrics::Metrics;
 use ends::Ends;
-use landmark::{Found, Landmark};
+use landmark::Landmark;
 use order::Order;
 use partitions::Partitions;
 use saving::Saving;
@@ -272,72 +272,6 @@ impl Reader {
             );
         }
         still.is_some()
-    }
-
-    /// Where each partition is to be read from, which is where memory ends; gives the end offsets of now.
-    fn find_ends(&mut self) -> Result<Vec<i64>, KafkaError> {
-        let consumer = consumer::hurried(&self.options.kafka)?;
-        let topic = &self.options.kafka.topics.verdicts;
-        let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
-        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-        if let Some(error) = metadata.topics().first().and_then(|topic| topic.error()) {
-            return Err(KafkaError::MetadataFetch(error.into()));
-        }
-        // Nothing to read is not the same as read to its end.
-        if partitions == 0 {
-            return Err(KafkaError::MetadataFetch(UnknownTopicOrPartition));
-        }
-        let (mut lows, mut ends) = (Vec::with_capacity(partitions), Vec::with_capacity(partitions));
-        for partition in (0..).take(partitions) {
-            let (low, end) = consumer.fetch_watermarks(topic, partition, ASK_TIMEOUT)?;
-            lows.push(low);
-            ends.push(end);
-        }
-        let mut proven = self.ends.proven();
-        let is_shorter = self.next.len() > partitions || self.next.iter().zip(&ends).any(|(next, end)| next > end);
-        let found = match is_shorter {
-            true => Found::Other,
-            false => landmark::look(&consumer, topic, &proven)?,
-        };
-        match found {
-            Found::Same => {}
-            Found::Other => {
-                warn!(topic, before = ?self.next, ends = ?ends, "the topic was made anew, reading all of it")
-            }
-            Found::Nothing => {
-                warn!(topic, before = ?self.next, ends = ?ends, "it is not certain that the topic is the one that was read, reading all of it")
-            }
-        }
-        if found != Found::Same {
-            self.next.clear();
-            proven.clear();
-            self.anew = true;
-            self.options.keeper.begin_anew();
-        }
-        // Partitions that were added are read from their beginning.
-        self.next.resize(partitions, 0);
-        proven.resize(partitions, None);
-        for (next, low) in self.next.iter_mut().zip(lows) {
-            *next = (*next).max(low);
-        }
-        self.landmarks.clone_from(&proven);
-        self.ends.begin(&self.next, &proven);
-        Ok(ends)
-    }
-
-    /// The topic is read to its end: what it does not say has no ground. False where that had kept something of the topic
-    /// out: then all of it has to be read once more.
-    fn forget_what_is_not_said(&mut self) -> bool {
-        self.anew = false;
-        let Forgotten { verdicts, had_room } = self.options.keeper.end_anew();
-        if verdicts > 0 {
-            info!(verdicts, "verdicts that the topic does not have are forgotten");
-        }
-        if !had_room {
-            warn!("there was no room for all verdicts beside them, reading the topic once more");
-            self.next.clear();
-        }
-        had_room
     }
 
     /// Applies what is there, and puts it in force; waits where there is nothing.

@@ -111,3 +111,79 @@ fn look_at(
     }
     Err(KafkaError::MessageConsumption(OperationTimedOut))
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_schema::kafka::Kafka;
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+    use super::*;
+    use crate::consumer;
+
+    const TOPIC: &str = "verdicts";
+
+    fn read_all(consumer: &BaseConsumer<Quiet>) -> Vec<Landmark> {
+        let mut assignment = TopicPartitionList::new();
+        assignment
+            .add_partition_offset(TOPIC, 0, Offset::Beginning)
+            .expect("an offset");
+        consumer.assign(&assignment).expect("assigned");
+        let mut landmarks = Vec::new();
+        loop {
+            match consumer.poll(ANSWER_MAX) {
+                Some(Ok(message)) => landmarks.push(Landmark::of(&message)),
+                Some(Err(KafkaError::PartitionEOF(_))) => return landmarks,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_same_message_at_the_same_offset_proves_the_topic() {
+        let cluster = MockCluster::new(1).expect("a test cluster");
+        cluster.create_topic(TOPIC, 1, 1).expect("a topic");
+        let bootstrap = cluster.bootstrap_servers();
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &bootstrap)
+            .create()
+            .expect("a producer");
+        for value in [Some("a"), Some("b"), Some(""), None] {
+            let mut record = BaseRecord::to(TOPIC).key("key").timestamp(7);
+            record.payload = value;
+            producer.send(record).map_err(|(error, _)| error).expect("room");
+        }
+        producer.flush(ANSWER_MAX).expect("acknowledged");
+        let kafka = Kafka {
+            bootstrap,
+            ..Kafka::default()
+        };
+        let consumer = consumer::hurried(&kafka).expect("a consumer");
+        let landmarks = read_all(&consumer);
+        assert_eq!(landmarks.len(), 4);
+
+        let look = |landmark: Option<Landmark>| look(&consumer, TOPIC, &[landmark]).expect("an answer");
+        assert_eq!(look(None), Found::Same);
+        for landmark in &landmarks {
+            assert_eq!(look(Some(*landmark)), Found::Same, "{landmark:?}");
+        }
+        for (place, other) in [(0, 1), (1, 0), (2, 3), (3, 2)] {
+            let moved = Landmark {
+                offset: landmarks[place].offset,
+                ..landmarks[other]
+            };
+            assert_eq!(look(Some(moved)), Found::Other, "{place} {other}");
+        }
+        let beyond = Landmark {
+            offset: 100,
+            ..landmarks[0]
+        };
+        assert_eq!(look(Some(beyond)), Found::Other, "behind the end");
+        let gone = Landmark {
+            offset: landmarks[3].offset + 1,
+            ..landmarks[3]
+        };
+        assert_eq!(look(Some(gone)), Found::Nothing, "at the end");
+    }
+}
