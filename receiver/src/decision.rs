@@ -30,7 +30,7 @@ use portcullis_schema::{
 };
 
 pub(crate) use held::{Held, Ruling};
-pub use keeper::{Keeper, Kept};
+pub use keeper::{Forgotten, Keeper, Kept};
 
 use store::Store;
 use terms::Terms;

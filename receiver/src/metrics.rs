@@ -95,7 +95,7 @@ impl Metrics {
         );
         registry.register(
             "receiver_verdict_lag_seconds",
-            "Since the memory was last known to hold everything in the topic",
+            "Since the memory was last known to hold everything in the topic, +Inf where it never was",
             m.verdict_lag_seconds,
         );
         registry.register(
@@ -135,8 +135,10 @@ impl Metrics {
         self.verdicts_evicted.set(i64::try_from(evicted).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn verdict_lag(&self, lag: Duration) {
-        self.verdict_lag_seconds.set(lag.as_secs_f64());
+    /// `None`: there is no end to it.
+    pub(crate) fn verdict_lag(&self, lag: Option<Duration>) {
+        self.verdict_lag_seconds
+            .set(lag.map_or(f64::INFINITY, |lag| lag.as_secs_f64()));
     }
 
     pub(crate) fn rung(&self, rung: Rung) {

@@ -3,8 +3,17 @@
 //!
 //! Every receiver reads every partition, so there is no group and nothing is committed. A thread of its own, because
 //! librdkafka's consumer blocks. While Kafka is away the thread waits and what is in memory holds.
+//!
+//! Offsets mean something only in the topic that they are of. So the reader keeps a message of each partition in mind
+//! ([`landmark`]), over restarts too, and looks whether it still stands: before it goes on from its offsets, and every few
+//! seconds ([`ends`]). Where one does not, or an end lies below what was read, the topic was made anew or may have been:
+//! it is read from its beginning, and what it does not say is forgotten when it has been read to its end, not before, so
+//! that nobody passes meanwhile.
 
+mod beginning;
 mod ends;
+mod landmark;
+mod order;
 mod partitions;
 mod saving;
 mod snapshot;
@@ -16,9 +25,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use portcullis_schema::kafka::Kafka;
-use portcullis_schema::{Reached, Readiness, Standstill, Timestamp, Verdict, VerdictKey};
+use portcullis_schema::{AppId, Reached, Readiness, Source, Standstill, Subject, Timestamp, Verdict, VerdictKey};
 use rdkafka::Message;
-use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::error::RDKafkaErrorCode::{
     AllBrokersDown, BrokerTransportFailure, GroupAuthorizationFailed, OperationTimedOut, TopicAuthorizationFailed,
@@ -28,12 +36,15 @@ use rdkafka::message::BorrowedMessage;
 use tracing::{error, info, warn};
 
 use crate::config::StaleVerdicts;
-use crate::consumer::{self, GROUP, is_passing};
+use crate::consumer::{GROUP, is_passing};
 use crate::decision::{BYTES_EACH, BYTES_MOST, Decisions, Keeper, Kept};
 use crate::metrics::Metrics;
 use ends::Ends;
+use landmark::Landmark;
+use order::Order;
 use partitions::Partitions;
 use saving::Saving;
+use snapshot::Place;
 
 /// The latch that this module owns.
 const LATCH: &str = "verdicts";
@@ -43,8 +54,10 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How long a poll waits when there is nothing: the bound on stopping, not on a verdict, which wakes it.
 const POLL_WAIT: Duration = Duration::from_millis(100);
-/// Three times what a stop takes while Kafka answers: [`POLL_WAIT`] and a snapshot.
+/// Three times what it takes while Kafka answers until the last snapshot is begun, which is [`POLL_WAIT`].
 const STOP_MAX: Duration = Duration::from_millis(300);
+/// How long the last snapshot may take: a million verdicts take a second, and the disk may be busy.
+const LAST_SNAPSHOT_MAX: Duration = Duration::from_secs(5);
 const STOP_POLL: Duration = Duration::from_millis(5);
 /// Messages applied before their offsets and terms are put in force together.
 const BATCH_MAX: usize = 1_000;
@@ -56,6 +69,7 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
 /// The reading thread.
 pub(crate) struct Verdicts {
     stop: Arc<AtomicBool>,
+    saves: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -76,13 +90,17 @@ impl Verdicts {
         let verdicts_max = options.decisions.subjects_max();
         let (usual_bytes, most_bytes) = (verdicts_max * BYTES_EACH, verdicts_max * BYTES_MOST);
         info!(verdicts_max, usual_bytes, most_bytes, "memory has room for verdicts");
-        let stop = Arc::new(AtomicBool::new(false));
+        let [stop, saves] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
         let mut reader = Reader {
             stop: Arc::clone(&stop),
+            saves: Arc::clone(&saves),
             next: Vec::new(),
+            landmarks: Vec::new(),
+            anew: false,
+            order: None,
             from_snapshot: false,
-            known_to_hold: Instant::now(),
-            changed: false,
+            known_to_hold: None,
+            saved: None,
             saving: Saving::default(),
             ends: Ends::start(options.kafka.clone(), Arc::clone(&stop))?,
             standstill: Standstill::default(),
@@ -91,10 +109,11 @@ impl Verdicts {
         };
         // Before anybody is answered: for a moment callers wait in the kernel's queue, instead of passing unjudged.
         reader.load_snapshot();
+        reader.tell_held();
         let thread = std::thread::Builder::new()
             .name("verdicts".to_owned())
             .spawn(move || reader.run())?;
-        Ok(Self { stop, thread })
+        Ok(Self { stop, saves, thread })
     }
 
     /// The thread ends beside what else is stopped. Returns at once.
@@ -102,13 +121,18 @@ impl Verdicts {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for the end, the last snapshot written, for at most [`STOP_MAX`]: a question to a Kafka that is away takes
-    /// longer, then there is nothing new to write, and the process ends without the thread. Blocks.
+    /// Waits for the end, for at most [`STOP_MAX`], and [`LAST_SNAPSHOT_MAX`] where the last snapshot is being written: a
+    /// question to a Kafka that is away takes longer, then there is nothing new to write, and the process ends without the
+    /// thread. Blocks.
     pub(crate) fn stop(self) {
         self.ask_to_stop();
-        let until = Instant::now() + STOP_MAX;
+        let began = Instant::now();
         while !self.thread.is_finished() {
-            if Instant::now() >= until {
+            let waits_max = match self.saves.load(Ordering::Relaxed) {
+                true => LAST_SNAPSHOT_MAX,
+                false => STOP_MAX,
+            };
+            if began.elapsed() >= waits_max {
                 return;
             }
             std::thread::sleep(STOP_POLL);
@@ -122,13 +146,24 @@ impl Verdicts {
 struct Reader {
     options: Options,
     stop: Arc<AtomicBool>,
+    /// Whether the last snapshot is being written.
+    saves: Arc<AtomicBool>,
     /// For each partition, the next offset to read.
     next: Vec<i64>,
+    /// For each partition, the last message that was read of the topic. It may be of another one than those before it, see
+    /// [`Ends::proven`].
+    landmarks: Vec<Option<Landmark>>,
+    /// The topic is read from its beginning, and memory holds things beside that it may not say.
+    anew: bool,
+    /// While the partitions are read up to the ends that they had at the beginning.
+    order: Option<Order>,
     /// Whether memory began with a snapshot. Offsets alone do not tell: they are there as soon as the topic's
     /// partitions are known, before anything of it is read.
     from_snapshot: bool,
-    known_to_hold: Instant,
-    changed: bool,
+    /// When memory was last known to hold everything in the topic, if it ever was.
+    known_to_hold: Option<Instant>,
+    /// What the last snapshot says of the topic.
+    saved: Option<Place>,
     saving: Saving,
     ends: Ends,
     standstill: Standstill<usize>,
@@ -153,8 +188,12 @@ impl Reader {
                 }
             }
         }
+        self.saves.store(true, Ordering::Relaxed);
+        // One that is under way began before the last verdicts came.
+        self.saving.finish();
         self.save_snapshot();
         self.saving.finish();
+        self.saves.store(false, Ordering::Relaxed);
     }
 
     /// Reads until the process stops, the topic has other partitions, or a client gets nothing more of one; an error is
@@ -163,7 +202,15 @@ impl Reader {
     fn follow(&mut self) -> Result<(), KafkaError> {
         let ends = self.find_ends()?;
         let mut partitions = Partitions::assign(&self.options.kafka, &self.next)?;
+        self.read_on(&mut partitions, &ends)?;
+        // Also at the end of the process: closing them in place would take the time in which it waits for the snapshot.
+        partitions.close_aside();
+        Ok(())
+    }
+
+    fn read_on(&mut self, partitions: &mut Partitions, ends: &[i64]) -> Result<(), KafkaError> {
         self.cut_off = None;
+        self.order = (self.next.len() > 1).then(Order::default);
         let warm_before = self
             .options
             .readiness
@@ -175,14 +222,18 @@ impl Reader {
         let (mut housekept, mut saved) = (Instant::now(), Instant::now());
         let mut patience = POLL_WAIT;
         while !self.stopping() {
-            self.read_batch(&mut partitions, patience)?;
+            self.read_batch(partitions, patience)?;
             // A part at a time, so that no verdict waits for what is over.
             patience = match self.options.keeper.sweep(Timestamp::now()) {
                 true => Duration::ZERO,
                 false => POLL_WAIT,
             };
-            if !warm && self.next.iter().zip(&ends).all(|(next, end)| next >= end) {
+            if !warm && self.next.iter().zip(ends).all(|(next, end)| next >= end) {
+                if self.anew && !self.forget_what_is_not_said() {
+                    return Ok(());
+                }
                 warm = true;
+                self.order = None;
                 self.is_warm(began, warm_before);
                 saved = Instant::now();
                 self.save_snapshot();
@@ -199,8 +250,7 @@ impl Reader {
                     );
                     return Ok(());
                 }
-                if may_be_lost || self.stands_still() {
-                    partitions.close_aside();
+                if self.ends.is_other() || may_be_lost || self.stands_still() {
                     return Ok(());
                 }
             }
@@ -222,39 +272,6 @@ impl Reader {
             );
         }
         still.is_some()
-    }
-
-    /// Where each partition is to be read from, which is where memory ends; gives the end offsets of now.
-    fn find_ends(&mut self) -> Result<Vec<i64>, KafkaError> {
-        let consumer = consumer::new(&self.options.kafka)?;
-        let topic = &self.options.kafka.topics.verdicts;
-        let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
-        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-        if let Some(error) = metadata.topics().first().and_then(|topic| topic.error()) {
-            return Err(KafkaError::MetadataFetch(error.into()));
-        }
-        if self.next.len() > partitions {
-            // Offsets of a topic that was made anew mean nothing.
-            self.next.clear();
-        }
-        // Partitions that were added are read from their beginning.
-        self.next.resize(partitions, 0);
-        let mut ends = Vec::with_capacity(partitions);
-        for (partition, next) in (0..).zip(&mut self.next) {
-            let (low, high) = consumer.fetch_watermarks(topic, partition, ASK_TIMEOUT)?;
-            if *next > high {
-                warn!(
-                    partition,
-                    next = *next,
-                    high,
-                    "the topic was made anew, reading all of it"
-                );
-                *next = low;
-            }
-            *next = (*next).max(low);
-            ends.push(high);
-        }
-        Ok(ends)
     }
 
     /// Applies what is there, and puts it in force; waits where there is nothing.
@@ -282,6 +299,7 @@ impl Reader {
             }
         }
         self.options.keeper.settle(&self.next);
+        self.ends.read(&self.next, &self.landmarks);
         Ok(())
     }
 
@@ -289,6 +307,7 @@ impl Reader {
         let now = Timestamp::now();
         let outcome = match message.payload() {
             Some(json) => match Verdict::decode(json) {
+                Ok(verdict) if !self.holds(verdict.app, &verdict.subject, verdict.source, message) => "superseded",
                 Ok(verdict) => match self.options.keeper.put(&verdict, now) {
                     Kept::InForce => "in_force",
                     Kept::Expired => "expired",
@@ -298,6 +317,7 @@ impl Reader {
                 Err(error) => undecodable(message, &error),
             },
             None => match key_of(message) {
+                Ok(key) if !self.holds(key.app, &key.subject, key.source, message) => "superseded",
                 Ok(key) => {
                     self.options.keeper.lift(&key);
                     "lifted"
@@ -306,8 +326,23 @@ impl Reader {
             },
         };
         self.options.metrics.verdict_read(outcome);
-        self.changed = true;
         self.advance(message.partition(), message.offset() + 1);
+        self.mark(message);
+    }
+
+    fn holds(&mut self, app: AppId, subject: &Subject, source: Source, message: &BorrowedMessage<'_>) -> bool {
+        let order = self.order.as_mut();
+        order.is_none_or(|order| order.holds(app, subject, source, message))
+    }
+
+    fn mark(&mut self, message: &BorrowedMessage<'_>) {
+        let partition = usize::try_from(message.partition()).unwrap_or(usize::MAX);
+        if let Some(last) = self.landmarks.get_mut(partition) {
+            let landmark = Landmark::of(message);
+            if last.replace(landmark).is_none() {
+                self.ends.first(partition, landmark);
+            }
+        }
     }
 
     fn advance(&mut self, partition: i32, next: i64) {
@@ -321,7 +356,7 @@ impl Reader {
 
     fn is_warm(&mut self, began: Instant, before: bool) {
         self.options.keeper.warm();
-        self.known_to_hold = Instant::now();
+        self.known_to_hold = Some(Instant::now());
         self.tell_held();
         let (subjects, took) = (self.options.decisions.subjects(), began.elapsed());
         self.options
@@ -336,13 +371,14 @@ impl Reader {
 
     fn keep_house(&mut self, warm: bool) {
         if let Some(asked) = self.ends.reached(&self.next).filter(|_| warm) {
-            self.known_to_hold = asked;
+            self.known_to_hold = Some(asked);
         }
-        self.options.metrics.verdict_lag(self.known_to_hold.elapsed());
         self.tell_held();
     }
 
     fn tell_held(&self) {
+        let lag = self.known_to_hold.map(|then| then.elapsed());
+        self.options.metrics.verdict_lag(lag);
         let decisions = &self.options.decisions;
         self.options.metrics.verdicts(decisions.subjects(), decisions.evicted());
     }
@@ -361,20 +397,27 @@ impl Reader {
             Ok(None) => return,
             Err(error) => {
                 warn!(file = %self.options.snapshot.display(), %error, "verdict snapshot cannot be used, the whole topic is read");
+                // A part of it may be in force.
+                if self.options.decisions.subjects() > 0 {
+                    self.anew = true;
+                    self.options.keeper.begin_anew();
+                }
                 return;
             }
         };
-        self.next = snapshot.next;
+        self.ends.begin(&snapshot.place.next, &snapshot.place.landmarks);
+        self.next.clone_from(&snapshot.place.next);
+        self.saved = Some(snapshot.place);
         self.from_snapshot = true;
         self.options.keeper.settle(&self.next);
         let (verdicts, age, took) = (snapshot.verdicts, now.since(snapshot.taken_at), began.elapsed());
         info!(verdicts, ?age, ?took, "verdict snapshot is loaded");
-        self.known_to_hold = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        self.known_to_hold = Instant::now().checked_sub(age);
     }
 
     /// With a snapshot and the policy to serve it, the receiver is ready though Kafka is away.
     fn kafka_is_away(&mut self, reason: &str) {
-        self.options.metrics.verdict_lag(self.known_to_hold.elapsed());
+        self.tell_held();
         let readiness = &self.options.readiness;
         if readiness.latches().get(LATCH).is_some_and(|latch| latch.ready) {
             return;
@@ -395,16 +438,17 @@ impl Reader {
             .latches()
             .get(LATCH)
             .is_some_and(|latch| latch.ready);
-        if !warm || !self.changed || self.saving.is_under_way() {
+        let place = Place {
+            topic: self.options.kafka.topics.verdicts.clone(),
+            next: self.next.clone(),
+            landmarks: self.ends.proven(),
+        };
+        if !warm || self.anew || self.saved.as_ref() == Some(&place) || self.saving.is_under_way() {
             return;
         }
-        self.changed = false;
-        let (path, topic) = (
-            self.options.snapshot.clone(),
-            self.options.kafka.topics.verdicts.clone(),
-        );
+        self.saved = Some(place.clone());
         self.saving
-            .begin(path, topic, self.next.clone(), self.options.decisions.clone());
+            .begin(self.options.snapshot.clone(), place, self.options.decisions.clone());
     }
 
     /// What went wrong, for the person who has to mend it.

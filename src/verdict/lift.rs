@@ -30,9 +30,11 @@ impl Lift {
             subject: subject.clone(),
             source,
         });
-        let mut held = topic::read(&kafka)?.verdicts;
+        let read = topic::read(&kafka)?;
+        let places = read.places.iter().filter(|place| keys.contains(&place.key));
+        topic::lift(&kafka, &keys, places)?;
+        let mut held = read.verdicts;
         held.retain(|verdict| keys.contains(&verdict.key()));
-        topic::lift(&kafka, &keys)?;
         if self.json {
             writeln!(
                 out,

@@ -24,6 +24,7 @@ fn a_receiver_that_starts_without_kafka_answers_at_once_and_is_ready_when_kafka_
         post_many(&mut caller, "away");
         let reason = receiver.reason("verdicts");
         assert!(!receiver.is_ready(), "{outage:?}: nothing is known of the verdicts");
+        assert_eq!(receiver.metric("receiver_verdict_lag_seconds"), f64::INFINITY);
         wait_until("it says why", PATIENCE, || {
             receiver.reason("verdicts").contains(&site.kafka.bootstrap)
         });
@@ -160,6 +161,26 @@ fn what_a_stop_and_a_kill_in_an_outage_leave_behind_the_next_start_publishes() {
         !receiver.reason("verdicts").contains("away")
     });
     receiver.stop();
+}
+
+#[test]
+fn a_verdict_that_came_after_the_start_holds_after_a_stop_and_a_start_without_kafka() {
+    let site = Site::at(Kafka::breakable());
+    let receiver = site.receiver().ready();
+    let mut caller = site.caller();
+    site.moderate("deny", &["--operator", "denied", "--code", "10101"]);
+    wait_until("it is refused", PATIENCE, || {
+        caller.post(&Callback::topic("denied", "x")).code() == 10_101
+    });
+    receiver.stop();
+
+    site.kafka.fail(Outage::Down);
+    let receiver = site.receiver().ready();
+    let mut caller = site.caller();
+    assert_eq!(caller.post(&Callback::topic("denied", "x")).code(), 10_101);
+    assert_eq!(receiver.metric("receiver_verdicts "), 1.0);
+    assert!(receiver.metric("receiver_verdict_lag_seconds") < PATIENCE.as_secs_f64());
+    receiver.kill();
 }
 
 /// Every one of them must be answered with what is allowed.

@@ -27,5 +27,5 @@ pub(crate) use kafka::{EMBEDDED, Kafka, Outage};
 pub(crate) use process::Process;
 pub(crate) use site::Site;
 pub(crate) use tls::{Authority, DAY, Http2, TlsCaller};
-pub(crate) use topic::{Kept, Topic, publish};
+pub(crate) use topic::{Kept, Topic, publish, publish_at};
 pub(crate) use wait::{PATIENCE, free_address, free_neighbours, wait_until};

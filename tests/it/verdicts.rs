@@ -1,6 +1,9 @@
+use std::collections::HashMap;
+
+use portcullis_schema::Timestamp;
 use serde_json::Value;
 
-use crate::support::{Ended, Folder, Kafka, Portcullis, free_address};
+use crate::support::{Ended, Folder, Kafka, Portcullis, Topic, free_address, publish_at};
 
 const TOPIC: &str = "Group.CallbackBeforeCreateTopic";
 
@@ -124,6 +127,33 @@ fn the_latest_verdict_about_a_subject_replaces_the_one_before() {
     let effects: Vec<Value> = moderator.held(&[]).iter().map(|held| held["effect"].clone()).collect();
     assert_eq!(effects, ["allow", "deny"]);
     assert_eq!(moderator.held(&["--app", "15"]).len(), 1);
+}
+
+#[test]
+fn a_verdict_that_any_client_wrote_is_lifted_wherever_it_stands() {
+    let moderator = Moderator::at(Kafka::start());
+    let topic = &moderator.kafka.topics.verdicts;
+    moderator
+        .verdict(&["deny", "--app", "14", "--client-ip", "203.0.113.0/24"])
+        .expect(0);
+    let verdict = moderator.held(&[])[0].to_string();
+    let at = Timestamp::now().as_millis();
+    for partition in 0..3 {
+        for key in ["14/client_ip/203.0.113.9/24/moderator", "of another form"] {
+            publish_at(&moderator.kafka, topic, (partition, at), key, Some(verdict.as_bytes()));
+        }
+    }
+    assert_eq!(moderator.held(&[]).len(), 1);
+    moderator
+        .verdict(&["lift", "--app", "14", "--client-ip", "203.0.113.0/24"])
+        .expect(0);
+    assert_eq!(moderator.held(&[]), [] as [Value; 0]);
+    let mut kept = HashMap::new();
+    for message in Topic::of(&moderator.kafka, topic).read_to_end() {
+        kept.insert((message.partition, message.key.clone()), message.value.clone());
+    }
+    // In each partition both forms, and the key of each source in one.
+    assert!(kept.len() >= 8 && kept.values().all(String::is_empty), "{kept:?}");
 }
 
 #[test]

@@ -1,20 +1,21 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashSet};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use portcullis_schema::{AppId, Subject, SubjectKind, Timestamp, Verdict, VerdictKey};
+use portcullis_schema::{AppId, Source, Subject, SubjectKind, Timestamp, Verdict, VerdictKey};
 use tracing::{error, info, warn};
 
 use super::Decisions;
 use super::held::{Held, Ruling};
-use super::store::Entry;
+use super::store::{Entry, Hashed};
 use super::terms::Terms;
 
 /// Terms in force at most. An automaton of this many is built in some 100 ms, on the keeper's thread.
 const TERMS_MAX: usize = 100_000;
 /// Rulings kept for sharing. Rules and moderators have a few dozen; beyond this one is kept for each verdict.
-const RULINGS_MAX: usize = 10_000;
+pub(super) const RULINGS_MAX: usize = 10_000;
 /// Expired verdicts forgotten in one sweep, so that the next verdict does not wait for the sweeper: about 1 ms.
 const SWEPT_MAX: usize = 1_000;
 /// Expiries of verdicts that were renewed or lifted stay until they come; with more of them than verdicts, and this many
@@ -31,6 +32,9 @@ const CALM_TENTHS: u64 = 8;
 pub struct Keeper {
     decisions: Decisions,
     rulings: HashSet<Arc<Ruling>>,
+    /// How many may be made before those that are kept are looked through again: as many as were left by the last look, so
+    /// that one costs no more than a look at one other, however many there are.
+    look_after: usize,
     /// That of the verdict before; they come in runs.
     latest: Option<Arc<Ruling>>,
     expiries: BinaryHeap<Reverse<(Timestamp, [u64; 2])>>,
@@ -39,6 +43,28 @@ pub struct Keeper {
     terms_full: bool,
     crowded: bool,
     full: bool,
+    anew: Option<Anew>,
+}
+
+/// What was put since [`Keeper::begin_anew`]: some 35 bytes a verdict, until [`Keeper::end_anew`].
+#[derive(Default)]
+struct Anew {
+    moderators: Hashes,
+    rules: Hashes,
+    /// Something had to go, or had no place.
+    crowded: bool,
+}
+
+/// Of subjects.
+type Hashes = HashSet<u128, BuildHasherDefault<Hashed>>;
+
+/// What [`Keeper::end_anew`] has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// How many are not in force any more.
+    pub verdicts: u64,
+    /// Whether there was room beside them for all that were put.
+    pub had_room: bool,
 }
 
 /// What became of a verdict.
@@ -59,6 +85,7 @@ impl Keeper {
         Self {
             decisions,
             rulings: HashSet::new(),
+            look_after: 0,
             latest: None,
             expiries: BinaryHeap::new(),
             terms: BTreeSet::new(),
@@ -66,6 +93,40 @@ impl Keeper {
             terms_full: false,
             crowded: false,
             full: false,
+            anew: None,
+        }
+    }
+
+    /// From here on everything is put again that shall hold. What is in memory holds as well, until
+    /// [`Keeper::end_anew`].
+    pub fn begin_anew(&mut self) {
+        self.anew = Some(Anew::default());
+    }
+
+    /// Forgets what was not put since [`Keeper::begin_anew`].
+    pub fn end_anew(&mut self) -> Forgotten {
+        let Some(anew) = self.anew.take() else {
+            return Forgotten {
+                verdicts: 0,
+                had_room: true,
+            };
+        };
+        let mut gone = Vec::new();
+        self.decisions.0.store.each(|hash, entry| {
+            if entry.held().any(|held| !anew.has(hash, held)) {
+                gone.push(hash);
+            }
+        });
+        let mut verdicts = 0;
+        for hash in gone {
+            if let Some(entry) = self.decisions.0.store.entry_at(hash) {
+                verdicts += entry.held().filter(|held| !anew.has(hash, held)).count() as u64;
+                self.drop_where(hash, entry, |held| !anew.has(hash, held));
+            }
+        }
+        Forgotten {
+            verdicts,
+            had_room: !anew.crowded,
         }
     }
 
@@ -95,6 +156,9 @@ impl Keeper {
         }
         if subject.kind() == SubjectKind::Term && !self.add_term(app, &subject) {
             return Kept::TermsFull;
+        }
+        if let Some(anew) = &mut self.anew {
+            anew.of(held.ruling.source).insert(hash);
         }
         let end = held.expires_at();
         let entry = match known {
@@ -177,6 +241,7 @@ impl Keeper {
     /// Makes room for one more subject where there is none.
     fn has_room(&mut self) -> bool {
         while self.decisions.0.store.subjects() >= self.decisions.0.subjects_max {
+            self.was_crowded();
             let Some(Reverse((end, hash))) = self.expiries.pop() else {
                 if !std::mem::replace(&mut self.full, true) {
                     error!(
@@ -196,6 +261,12 @@ impl Keeper {
             }
         }
         true
+    }
+
+    fn was_crowded(&mut self) {
+        if let Some(anew) = &mut self.anew {
+            anew.crowded = true;
+        }
     }
 
     /// Says once that there is little room, before anything has to go.
@@ -233,6 +304,7 @@ impl Keeper {
             return true;
         }
         if self.terms.len() >= TERMS_MAX {
+            self.was_crowded();
             if !std::mem::replace(&mut self.terms_full, true) {
                 error!(terms_max = TERMS_MAX, "no room for another term, lift some");
             }
@@ -259,12 +331,33 @@ impl Keeper {
         }
         let shared = Arc::new(ruling);
         if self.rulings.len() >= RULINGS_MAX {
+            if self.look_after > 0 {
+                self.look_after -= 1;
+                return shared;
+            }
             self.rulings.retain(|ruling| Arc::strong_count(ruling) > 1);
+            self.look_after = self.rulings.len();
         }
         if self.rulings.len() < RULINGS_MAX {
             self.rulings.insert(Arc::clone(&shared));
         }
         shared
+    }
+}
+
+impl Anew {
+    fn of(&mut self, source: Source) -> &mut Hashes {
+        match source {
+            Source::Moderator => &mut self.moderators,
+            Source::Rule => &mut self.rules,
+        }
+    }
+
+    fn has(&self, hash: u128, held: &Held) -> bool {
+        match held.ruling.source {
+            Source::Moderator => self.moderators.contains(&hash),
+            Source::Rule => self.rules.contains(&hash),
+        }
     }
 }
 

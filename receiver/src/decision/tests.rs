@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis_schema::{
@@ -7,7 +8,8 @@ use portcullis_schema::{
 };
 use proptest::prelude::*;
 
-use super::{Decision, Decisions, Keeper, Kept, Question, Ruling};
+use super::keeper::RULINGS_MAX;
+use super::{Decision, Decisions, Forgotten, Keeper, Kept, Question, Ruling};
 use crate::callback::Item;
 use crate::config::{Fallback, FallbackReply};
 
@@ -85,6 +87,74 @@ fn ask_about(decisions: &Decisions, command: &str, operator: &str, items: &[(&st
 fn refused(decision: &Decision) -> Vec<(&str, u32)> {
     let refused = decision.refused.iter();
     refused.map(|item| (item.account.as_str(), item.code)).collect()
+}
+
+#[test]
+fn rulings_beyond_the_bound_are_looked_for_a_place_only_after_as_many_others() {
+    let (_, mut keeper) = warm();
+    let ruling = |text: &str| Ruling::new((Effect::Deny, Source::Rule), None, text, None, &[]);
+    let numbered = |number: usize| ruling(&number.to_string());
+    let mut used: Vec<_> = (0..RULINGS_MAX).map(|number| keeper.share(numbered(number))).collect();
+    let is_kept = |keeper: &mut Keeper, text: &str| {
+        let shared = keeper.share(ruling(text));
+        Arc::ptr_eq(&shared, &keeper.share(ruling(text)))
+    };
+    assert!(!is_kept(&mut keeper, "no place"));
+    used.pop();
+    assert!(!is_kept(&mut keeper, "a place that is not looked for"));
+    // Three were made since the last look.
+    for number in 3..RULINGS_MAX {
+        keeper.share(numbered(RULINGS_MAX + number));
+    }
+    assert!(is_kept(&mut keeper, "a place"));
+    drop(used);
+}
+
+#[test]
+fn what_is_not_said_again_holds_until_everything_is_said_and_not_longer() {
+    let (decisions, mut keeper) = warm();
+    let (former, both) = (deny(SubjectKind::Term, "former"), deny(SubjectKind::Operator, "both"));
+    for verdict in [
+        &former,
+        &both,
+        &verdict(Source::Moderator, Effect::Deny, SubjectKind::Operator, "both"),
+    ] {
+        keeper.put(verdict, NOW);
+    }
+    keeper.begin_anew();
+    keeper.put(&both, NOW);
+    keeper.settle(&[]);
+    assert_eq!(ask(&decisions, TOPIC, "a", "", "a former b").effect, Effect::Deny);
+    assert_eq!(ask(&decisions, TOPIC, "both", "", "x").by, DecidedBy::Moderator);
+
+    let forgotten = keeper.end_anew();
+    keeper.settle(&[]);
+    assert_eq!(
+        forgotten,
+        Forgotten {
+            verdicts: 2,
+            had_room: true
+        }
+    );
+    assert_eq!(ask(&decisions, TOPIC, "a", "", "a former b").effect, Effect::Allow);
+    assert_eq!(ask(&decisions, TOPIC, "both", "", "x").by, DecidedBy::Verdict);
+}
+
+#[test]
+fn what_had_no_room_beside_what_is_forgotten_is_told() {
+    let (_, mut keeper) = Decisions::new(1, Fallback::default());
+    keeper.put(&deny(SubjectKind::Operator, "former"), NOW);
+    keeper.begin_anew();
+    assert_eq!(keeper.put(&deny(SubjectKind::Operator, "new"), NOW), Kept::Full);
+    let forgotten = keeper.end_anew();
+    assert_eq!(
+        forgotten,
+        Forgotten {
+            verdicts: 1,
+            had_room: false
+        }
+    );
+    assert_eq!(keeper.put(&deny(SubjectKind::Operator, "new"), NOW), Kept::InForce);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 use portcullis_schema::Timestamp;
 use tracing::warn;
 
-use super::snapshot;
+use super::snapshot::{self, Place};
 use crate::decision::Decisions;
 
 /// Writes snapshots on a thread of its own, one at a time: a million verdicts take a second, and no verdict that comes
@@ -17,11 +17,11 @@ impl Saving {
         self.0.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// `next`: for each partition, the offset behind what is in force now.
-    pub(super) fn begin(&mut self, path: PathBuf, topic: String, next: Vec<i64>, decisions: Decisions) {
+    /// `place`: where what is in force now ends.
+    pub(super) fn begin(&mut self, path: PathBuf, place: Place, decisions: Decisions) {
         self.finish();
         let save = move || {
-            if let Err(error) = snapshot::save(&path, &topic, next, Timestamp::now(), &decisions) {
+            if let Err(error) = snapshot::save(&path, place, Timestamp::now(), &decisions) {
                 warn!(file = %path.display(), %error, "verdict snapshot cannot be written, a restart reads the whole topic");
             }
         };

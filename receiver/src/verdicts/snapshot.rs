@@ -1,12 +1,12 @@
 //! What memory held at a moment, in a file, so that a restart need not read the whole topic: a million verdicts are read
 //! in less than a second.
 //!
-//! Layout: a line of JSON ([`Header`]), then chunks, each a length and a CRC-32 (4 bytes each, big-endian) and as many
-//! bytes of postcard ([`Chunk`]); the last one is empty. What verdicts have in common stands once in each chunk, and by
-//! name, so that another version reads the same or says that it does not. A file that is cut or altered is not used.
+//! Layout: chunks, each a length and a CRC-32 (4 bytes each, big-endian) and as many bytes: first JSON ([`Header`]), then
+//! postcard ([`Chunk`]); the last one is empty. What verdicts have in common stands once in each chunk, and by name, so
+//! that another version reads the same or says that it does not. A file that is cut or altered is not used.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -16,14 +16,17 @@ use std::time::Duration;
 use portcullis_schema::{AppId, Effect, Source, Subject, SubjectKind, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 
+use super::landmark::Landmark;
 use crate::decision::{Decisions, Held, Keeper, Ruling};
 
 /// An older one is not used. Kafka keeps a lifted verdict's null for a day (`delete.retention.ms`); behind that, a
 /// snapshot could hold what was lifted for ever. An hour is also what a moderator would still call up to date.
 const AGE_MAX: Duration = Duration::from_secs(3_600);
-/// Of the layout after the header.
-const VERSION: u32 = 2;
-const HEADER_BYTES_MAX: u64 = 1 << 20;
+/// How far apart the clocks of before and now may be, as when it was set back a little; more is an error somewhere, and its
+/// age is not known.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
+/// Of the layout.
+const VERSION: u32 = 3;
 /// Verdicts in one chunk, some 300 KiB.
 const CHUNK_VERDICTS: usize = 4_096;
 /// A chunk of the longest subjects and texts; a length beyond it is damage.
@@ -34,21 +37,42 @@ const CHUNKS_AHEAD: usize = 4;
 /// What a loaded snapshot held.
 pub(super) struct Loaded {
     pub(super) taken_at: Timestamp,
+    pub(super) place: Place,
+    pub(super) verdicts: u64,
+}
+
+/// Where in which topic that ends which memory held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) topic: String,
     /// For each partition, the next offset to read.
     pub(super) next: Vec<i64>,
-    pub(super) verdicts: u64,
+    /// For each partition, what tells whether the topic is still the same.
+    pub(super) landmarks: Vec<Option<Landmark>>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Header {
-    #[serde(default)]
     version: u32,
-    topic: String,
     taken_at: Timestamp,
-    next: Vec<i64>,
+    #[serde(flatten)]
+    place: Place,
     /// About so many.
-    #[serde(default)]
     verdicts: u64,
+}
+
+impl Header {
+    /// Why what follows does not tell of `topic` as it was not long before `now`.
+    fn is_of_no_use(&self, topic: &str, now: Timestamp) -> Option<String> {
+        let (age, ahead) = (now.since(self.taken_at), self.taken_at.since(now));
+        if self.place.topic != topic {
+            return Some(format!("it is of topic {:?}", self.place.topic));
+        }
+        if age > AGE_MAX {
+            return Some(format!("it is {age:.0?} old, and may be at most {AGE_MAX:?}"));
+        }
+        (ahead > AHEAD_MAX).then(|| format!("it is of {ahead:.0?} after now, so its age is not known"))
+    }
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -87,8 +111,9 @@ struct Said {
     commands: Vec<String>,
 }
 
-/// Puts the snapshot of `topic` at `path` in force; `None` where there is none that is young enough at `now`. After an
-/// error a part of it may be in force: the topic replaces it, since it is then read from its beginning.
+/// Puts the snapshot of `topic` at `path` in force; `None` where there is no file. An error says why it is not used: also
+/// where it is of another topic or not young enough at `now`. A part of it may be in force then: the topic replaces it,
+/// since it is read from its beginning.
 pub(super) fn load(path: &Path, topic: &str, now: Timestamp, keeper: &mut Keeper) -> io::Result<Option<Loaded>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -96,24 +121,22 @@ pub(super) fn load(path: &Path, topic: &str, now: Timestamp, keeper: &mut Keeper
         Err(error) => return Err(error),
     };
     let mut file = BufReader::with_capacity(1 << 20, file);
-    let mut first = String::new();
-    (&mut file).take(HEADER_BYTES_MAX).read_line(&mut first)?;
-    let header: Header = serde_json::from_str(&first)?;
+    let mut bytes = Vec::new();
+    read_chunk(&mut file, &mut bytes)?;
+    let header: Header = serde_json::from_slice(&bytes)?;
     if header.version != VERSION {
         return Err(io::Error::other(format!(
             "it is of version {}, this is {VERSION}",
             header.version
         )));
     }
-    let age = now.since(header.taken_at);
-    if header.topic != topic || age > AGE_MAX || header.taken_at > now.after(AGE_MAX) {
-        return Ok(None);
+    if let Some(reason) = header.is_of_no_use(topic, now) {
+        return Err(io::Error::other(reason));
     }
     keeper.expect(header.verdicts);
     let verdicts = thread::scope(|scope| {
         let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
         scope.spawn(move || {
-            let mut bytes = Vec::new();
             // Whoever does not want it any more has met an error.
             while let Some(chunk) = next_chunk(&mut file, &mut bytes).transpose()
                 && sender.send(chunk).is_ok()
@@ -127,7 +150,7 @@ pub(super) fn load(path: &Path, topic: &str, now: Timestamp, keeper: &mut Keeper
     })?;
     Ok(Some(Loaded {
         taken_at: header.taken_at,
-        next: header.next,
+        place: header.place,
         verdicts,
     }))
 }
@@ -140,7 +163,7 @@ fn read_chunk(file: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<bool> {
         [&head[..4], &head[4..]].map(|part| part.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte)));
     let length = length as usize;
     if length > CHUNK_BYTES_MAX {
-        return Err(io::Error::other("a chunk of it is too long to be one"));
+        return Err(io::Error::other("it is damaged, or of an older version"));
     }
     bytes.resize(length, 0);
     file.read_exact(bytes)?;
@@ -201,25 +224,17 @@ fn put_chunk(chunk: Decoded, now: Timestamp, keeper: &mut Keeper) -> u64 {
 }
 
 /// Replaces the snapshot at `path` at once: a crash in the middle leaves the former one. What changes meanwhile may be in
-/// it or not; the topic has it from `next` on, and says it again.
-pub(super) fn save(
-    path: &Path,
-    topic: &str,
-    next: Vec<i64>,
-    taken_at: Timestamp,
-    decisions: &Decisions,
-) -> io::Result<()> {
+/// it or not; the topic has it from `place` on, and says it again.
+pub(super) fn save(path: &Path, place: Place, taken_at: Timestamp, decisions: &Decisions) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&unfinished)?);
     let header = Header {
         version: VERSION,
-        topic: topic.to_owned(),
         taken_at,
-        next,
+        place,
         verdicts: decisions.subjects(),
     };
-    serde_json::to_writer(&mut file, &header)?;
-    file.write_all(b"\n")?;
+    write_chunk(&mut file, &serde_json::to_vec(&header)?)?;
     let mut pages = Pages::default();
     let mut failed = None;
     decisions.each_held(|app, subject, held| {
@@ -343,6 +358,14 @@ mod tests {
         }
     }
 
+    fn place(next: &[i64]) -> Place {
+        Place {
+            topic: "verdicts".to_owned(),
+            next: next.to_vec(),
+            landmarks: vec![None; next.len()],
+        }
+    }
+
     fn path() -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let path = folder.path().join("verdicts.snapshot");
@@ -359,24 +382,59 @@ mod tests {
                 NOW,
             );
         }
-        save(&path, "verdicts", vec![7], NOW, &decisions).expect("saved");
+        save(&path, place(&[7]), NOW, &decisions).expect("saved");
         let whole = fs::read(&path).expect("read");
-        let body = whole.iter().position(|byte| *byte == b'\n').expect("a header") + 1;
         let load = |bytes: &[u8]| {
             fs::write(&path, bytes).expect("written");
             let (again, mut keeper) = Decisions::new(10_000, Fallback::default());
             let loaded = load(&path, "verdicts", NOW, &mut keeper);
-            loaded.map(|loaded| (loaded.map(|loaded| (loaded.next, loaded.verdicts)), all(&again)))
+            loaded.map(|loaded| (loaded.map(|loaded| (loaded.place, loaded.verdicts)), all(&again)))
         };
-        assert_eq!(load(&whole).expect("loaded"), (Some((vec![7], 5)), all(&decisions)));
-        for place in body..whole.len() {
+        assert_eq!(load(&whole).expect("loaded"), (Some((place(&[7]), 5)), all(&decisions)));
+        for place in 0..whole.len() {
             assert!(load(&whole[..place]).is_err(), "cut at {place}");
             let mut altered = whole.clone();
             altered[place] ^= 1;
             assert!(load(&altered).is_err(), "altered at {place}");
         }
-        let former = br#"{"topic":"verdicts","taken_at":"2023-11-14T22:13:20.000000Z","next":[7]}"#;
+        let former =
+            b"{\"version\":2,\"topic\":\"verdicts\",\"taken_at\":\"2023-11-14T22:13:20.000000Z\",\"next\":[7]}\n";
         assert!(load(former).is_err(), "of a version before");
+    }
+
+    #[test]
+    fn a_snapshot_of_another_topic_or_time_is_refused_with_the_reason() {
+        let (_folder, path) = path();
+        let (decisions, _keeper) = Decisions::new(10_000, Fallback::default());
+        save(&path, place(&[7]), NOW, &decisions).expect("saved");
+        let told = |topic: &str, now: Timestamp| {
+            let (_, mut keeper) = Decisions::new(10_000, Fallback::default());
+            load(&path, topic, now, &mut keeper)
+                .err()
+                .map(|error| error.to_string())
+        };
+        let (before, after) = (
+            |seconds| NOW.before(Duration::from_secs(seconds)),
+            |seconds| NOW.after(Duration::from_secs(seconds)),
+        );
+        for (topic, now, reason) in [
+            ("verdicts", NOW, None),
+            ("verdicts", after(3_600), None),
+            (
+                "verdicts",
+                after(3_661),
+                Some("it is 3661s old, and may be at most 3600s"),
+            ),
+            ("verdicts", before(60), None),
+            (
+                "verdicts",
+                before(61),
+                Some("it is of 61s after now, so its age is not known"),
+            ),
+            ("other", NOW, Some("it is of topic \"verdicts\"")),
+        ] {
+            assert_eq!(told(topic, now).as_deref(), reason, "{topic} {now}");
+        }
     }
 
     proptest! {
@@ -396,12 +454,12 @@ mod tests {
                 let source = if *moderator { Source::Moderator } else { Source::Rule };
                 keeper.put(&verdict(*number, *kind, source, text, *holds), NOW);
             }
-            save(&path, "verdicts", vec![1, 2], NOW, &decisions).expect("saved");
+            save(&path, place(&[1, 2]), NOW, &decisions).expect("saved");
             let later = NOW.after(Duration::from_secs(later));
             while keeper.sweep(later) {}
             let (again, mut keeper) = Decisions::new(10_000, Fallback::default());
             let loaded = load(&path, "verdicts", later, &mut keeper).expect("readable").expect("young enough");
-            prop_assert_eq!(loaded.next, vec![1, 2]);
+            prop_assert_eq!(loaded.place, place(&[1, 2]));
             prop_assert_eq!(all(&again), all(&decisions));
         }
     }

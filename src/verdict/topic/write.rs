@@ -6,6 +6,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord};
 
+use super::read::Place;
 use crate::failure::Failure;
 use crate::kafka::{Witness, client, failure, partitions};
 
@@ -30,19 +31,27 @@ pub(in crate::verdict) fn issue(kafka: &Kafka, verdict: &Verdict) -> Result<(), 
         let value = Some(value);
         headers.insert(Header { key, value })
     });
-    let (key, topic) = (verdict.key().to_string(), &kafka.topics.verdicts);
+    let (key, topic) = (verdict.key().to_string().into_bytes(), &kafka.topics.verdicts);
     let record = BaseRecord::to(topic).key(&key).payload(&value).headers(headers);
     send(kafka, vec![record])
 }
 
-/// Returns when Kafka has a null for each key on all replicas.
-pub(in crate::verdict) fn lift(kafka: &Kafka, keys: &[VerdictKey]) -> Result<(), Failure> {
-    let keys: Vec<String> = keys.iter().map(VerdictKey::to_string).collect();
-    let records = keys.iter().map(|key| BaseRecord::to(&kafka.topics.verdicts).key(key));
-    send(kafka, records.collect())
+/// Returns when Kafka has a null for each key, and one in each of the places, on all replicas. Without those the verdicts
+/// of clients with another partitioner would be kept by compaction, and hold again when the key's null is gone.
+pub(in crate::verdict) fn lift<'p>(
+    kafka: &Kafka,
+    keys: &[VerdictKey],
+    places: impl Iterator<Item = &'p Place>,
+) -> Result<(), Failure> {
+    let topic = &kafka.topics.verdicts;
+    let keys: Vec<Vec<u8>> = keys.iter().map(|key| key.to_string().into_bytes()).collect();
+    let at_places = places.map(|place| BaseRecord::to(topic).key(&place.written).partition(place.partition));
+    let by_keys = keys.iter().map(|key| BaseRecord::to(topic).key(key));
+    // Those of the keys are the latest, wherever they are.
+    send(kafka, at_places.chain(by_keys).collect())
 }
 
-fn send(kafka: &Kafka, records: Vec<BaseRecord<'_, String, Vec<u8>>>) -> Result<(), Failure> {
+fn send(kafka: &Kafka, records: Vec<BaseRecord<'_, Vec<u8>, Vec<u8>>>) -> Result<(), Failure> {
     partitions(kafka, &kafka.topics.verdicts, DOING)?;
     let witness = Witness::default();
     let failed = |error: KafkaError| failure(kafka, &witness, DOING, &error);

@@ -99,6 +99,25 @@ impl Kafka {
         self
     }
 
+    /// The topic is deleted and made again, empty. The test cluster can delete none: another one takes its place, at another
+    /// address and with all topics, while nobody uses it.
+    pub(crate) fn make_anew(&mut self, topic: &str) {
+        match self.source {
+            Source::Embedded(_) => {
+                let anew = Self::at(embedded());
+                (self.bootstrap, self.source) = (anew.bootstrap, anew.source);
+                for plan in self.topics.plans() {
+                    let Some(cluster) = self.embedded() else { continue };
+                    cluster.create_topic(&plan.name, plan.partitions, 1).expect("a topic");
+                }
+            }
+            Source::Shared | Source::Own(_) => {
+                self.delete(topic);
+                self.create_missing();
+            }
+        }
+    }
+
     /// From here on the broker fails everybody, until [`Kafka::recover`].
     pub(crate) fn fail(&self, outage: Outage) {
         match (&self.source, outage) {

@@ -171,6 +171,15 @@ pub(crate) fn publish(kafka: &Kafka, topic: &str, messages: impl Iterator<Item =
     producer.flush(PATIENCE).expect("acknowledged");
 }
 
+/// Writes one message to a partition of the writer's choice, with a time in milliseconds; without a value, a null.
+pub(crate) fn publish_at(kafka: &Kafka, topic: &str, (partition, at): (i32, i64), key: &str, value: Option<&[u8]>) {
+    let producer: BaseProducer = client(kafka).create().expect("a producer");
+    let mut record = BaseRecord::to(topic).partition(partition).timestamp(at).key(key);
+    record.payload = value;
+    producer.send(record).map_err(|(error, _)| error).expect("room");
+    producer.flush(PATIENCE).expect("acknowledged");
+}
+
 fn client(kafka: &Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
