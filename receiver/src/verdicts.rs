@@ -66,6 +66,9 @@ const LAG_EVERY: Duration = Duration::from_secs(1);
 /// How often a snapshot is written when something changed. A restart reads the rest from the topic.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
 
+/// How old it becomes where nothing changed and Kafka says so: far from the hour after which it is not used.
+const SNAPSHOT_AGAIN: Duration = Duration::from_secs(600);
+
 /// The reading thread.
 pub(crate) struct Verdicts {
     stop: Arc<AtomicBool>,
@@ -162,8 +165,8 @@ struct Reader {
     from_snapshot: bool,
     /// When memory was last known to hold everything in the topic, if it ever was.
     known_to_hold: Option<Instant>,
-    /// What the last snapshot says of the topic.
-    saved: Option<Place>,
+    /// What the last snapshot says of the topic, and when it was written.
+    saved: Option<(Place, Instant)>,
     saving: Saving,
     ends: Ends,
     standstill: Standstill<usize>,
@@ -405,14 +408,14 @@ impl Reader {
                 return;
             }
         };
-        self.ends.begin(&snapshot.place.next, &snapshot.place.landmarks);
-        self.next.clone_from(&snapshot.place.next);
-        self.saved = Some(snapshot.place);
-        self.from_snapshot = true;
-        self.options.keeper.settle(&self.next);
         let (verdicts, age, took) = (snapshot.verdicts, now.since(snapshot.taken_at), began.elapsed());
         info!(verdicts, ?age, ?took, "verdict snapshot is loaded");
         self.known_to_hold = Instant::now().checked_sub(age);
+        self.ends.begin(&snapshot.place.next, &snapshot.place.landmarks);
+        self.next.clone_from(&snapshot.place.next);
+        self.saved = self.known_to_hold.map(|taken| (snapshot.place, taken));
+        self.from_snapshot = true;
+        self.options.keeper.settle(&self.next);
     }
 
     /// With a snapshot and the policy to serve it, the receiver is ready though Kafka is away.
@@ -443,10 +446,15 @@ impl Reader {
             next: self.next.clone(),
             landmarks: self.ends.proven(),
         };
-        if !warm || self.anew || self.saved.as_ref() == Some(&place) || self.saving.is_under_way() {
+        let known = self.known_to_hold.is_some_and(|then| then.elapsed() < SNAPSHOT_EVERY);
+        let is_same = self.saved.as_ref().is_some_and(|(saved, at)| {
+            let young = at.elapsed() < SNAPSHOT_AGAIN;
+            *saved == place && (young || !known)
+        });
+        if !warm || self.anew || is_same || self.saving.is_under_way() {
             return;
         }
-        self.saved = Some(place.clone());
+        self.saved = Some((place.clone(), Instant::now()));
         self.saving
             .begin(self.options.snapshot.clone(), place, self.options.decisions.clone());
     }
