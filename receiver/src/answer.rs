@@ -256,13 +256,16 @@ impl Answering {
         match self.journal.state() {
             JournalState::Normal => Rung::Normal,
             JournalState::Slow => Rung::JournalSlow,
-            JournalState::Full | JournalState::Broken => Rung::JournalFull,
+            JournalState::Overrun | JournalState::Full | JournalState::Broken => Rung::JournalFull,
         }
     }
 
-    /// Watches the rung, also while nobody calls. Never returns.
+    /// Watches the rung, also while nobody calls, and what the journal cannot say itself while it hangs. Never returns.
     pub(crate) async fn watch_rung(&self, reply_deadline: Duration) {
-        let looked = || self.metrics.rung(self.rung());
+        let looked = || {
+            self.metrics.rung(self.rung());
+            self.journal.look();
+        };
         self.overload.watch(reply_deadline, looked).await;
     }
 }

@@ -230,7 +230,6 @@ impl Receiver {
     pub async fn drain(self, drain: Drain) -> Remaining {
         self.readiness.unset("accepting", "the receiver is stopping");
         self.server.drain(drain).await;
-        self.watching.abort();
         self.ledger.stop();
         self.instance.stop();
         let rest = move || {
@@ -241,7 +240,10 @@ impl Receiver {
             Remaining { records }
         };
         // Joins threads and waits for Kafka: not on a thread of the runtime.
-        let Ok(remaining) = tokio::task::spawn_blocking(rest).await else {
+        let stopped = tokio::task::spawn_blocking(rest).await;
+        // Not before: it says that a stop waits for the disk.
+        self.watching.abort();
+        let Ok(remaining) = stopped else {
             error!("stopping failed, the next start publishes what remains");
             return Remaining { records: 0 };
         };

@@ -20,6 +20,12 @@ const TOO_MANY: usize = 300;
 const MORE_THAN_READY: usize = 100;
 /// Of a slow disk. Far longer than an answer may wait for it.
 const SYNC: Duration = Duration::from_secs(10);
+/// Of one that hangs. Far longer than a test waits for anything.
+const HANGS: Duration = Duration::from_secs(600);
+/// After that container runtimes kill.
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// So many at once: each waits for the disk until its deadline.
+const CALLERS: usize = 30;
 /// Of the metric `receiver_rung`.
 const NORMAL: f64 = 0.0;
 const JOURNAL_SLOW: f64 = 1.0;
@@ -193,6 +199,47 @@ fn on_a_slow_disk_answers_go_first_and_their_records_follow() {
     );
     assert_eq!(receiver.metric("receiver_lost_total"), 0.0);
     receiver.stop();
+}
+
+#[test]
+fn a_disk_that_hangs_is_said_while_it_does_and_a_stop_does_not_wait_for_its_end() {
+    let site = Site::at(Kafka::start());
+    if !can_tamper() {
+        return;
+    }
+    let receiver = site.receiver().ready();
+    let mut names = Names::default();
+    names.post(&mut site.caller(), "before", 10, 100);
+
+    let end = format!("delay_exit={}", HANGS.as_micros());
+    let tampered = Tampered::attach(receiver.id(), &end).expect("strace attaches");
+    names.post(&mut site.caller(), "hangs", 1, 100);
+    let said = |words: &str| receiver.log().matches(words).count();
+    wait_until("it is said", PATIENCE, || said("journal is slow") == 1);
+    std::thread::scope(|callers| {
+        for number in 0..CALLERS {
+            let mut caller = site.caller();
+            callers.spawn(move || Names::default().post(&mut caller, &number.to_string(), TOO_MANY / CALLERS, LARGE));
+        }
+    });
+    wait_until("what memory has no room for changes the rung", PATIENCE, || {
+        receiver.metric("receiver_rung") == JOURNAL_FULL
+    });
+    assert!(receiver.metric("receiver_lost_total{reason=\"journal_overrun\"}") > 0.0);
+    wait_until("it is said", PATIENCE, || said("journal is overrun") == 1);
+    assert_eq!(said("journal is slow"), 1, "no line for each callback");
+
+    receiver.ask_to_stop();
+    wait_until("it stops", STOP_MAX, || said("receiver has stopped") == 1);
+    // Who holds its threads holds the process, too.
+    drop(tampered);
+    let log = receiver.stopped();
+    for words in [
+        "stopping waits for the disk",
+        "journal is closed while it cannot be written: these entries are lost",
+    ] {
+        assert_eq!(log.matches(words).count(), 1, "{words}: {log}");
+    }
 }
 
 #[test]

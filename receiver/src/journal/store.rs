@@ -47,6 +47,9 @@ pub enum StoreError {
     /// The files were removed while they were in use.
     #[error("the journal's files were removed")]
     Removed,
+    /// It lets the writer wait for longer than a stop can.
+    #[error("the disk does not come to an end")]
+    Hangs,
     /// The thread panicked; opening again shows what can be kept.
     #[error("the store panicked")]
     Panicked,
