@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::support::{
     Callback, Caller, Folder, Kafka, Kept, Outage, PATIENCE, Portcullis, Process, Site, SmallDisk, Tampered, Topic,
-    free_address, not_checked, wait_until,
+    free_address, head, not_checked, wait_until,
 };
 
 /// Room for a small journal's segments of 1 MiB, the one that is written and the ones kept ready, and for what comes here.
@@ -61,6 +63,18 @@ fn on_a_full_disk_answers_go_on_and_what_is_not_counted_as_lost_is_published_whe
     assert!(lost > 0.0, "so many are more than memory holds");
     assert_eq!(receiver.metric("receiver_lost_total"), lost, "all else is kept");
     names.expect_in_topic(&site, lost as usize);
+    let told = |words: &str| -> Vec<Value> {
+        let log = receiver.log();
+        let lines = log.lines().filter(|line| line.contains(words));
+        lines.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    wait_until("it is said how many", PATIENCE, || {
+        let over = told("no more records are being lost");
+        over.iter().filter_map(|line| line["records"].as_f64()).sum::<f64>() == lost
+    });
+    let begun = told("see to the disk of receiver.data");
+    assert!(begun.iter().all(|line| line["reason"] == "journal_broken"), "{begun:?}");
+    assert_eq!(begun.len(), told("no more records are being lost").len(), "{begun:?}");
     receiver.stop();
 }
 
@@ -166,6 +180,36 @@ fn a_disk_that_refuses_in_the_middle_changes_no_answer_and_loses_nothing() {
     }
     names.expect_in_topic(&site, 0);
     assert_eq!(receiver.metric("receiver_lost_total"), 0.0, "{}", receiver.log());
+    receiver.stop();
+}
+
+#[test]
+fn requests_that_are_not_from_chat_take_no_memory_from_callbacks_while_the_disk_refuses() {
+    let site = Site::at(Kafka::start());
+    if !can_tamper() {
+        return;
+    }
+    let receiver = site.receiver().ready();
+    let mut caller = site.caller();
+    let mut names = Names::default();
+    let forge = || {
+        let target = Callback::topic("stranger", "x").target_signed(0, "not the token");
+        let refused = site.caller().send(&head("POST", &target, "Content-Length: 0"));
+        assert_eq!(refused.status, 403);
+    };
+    forge();
+    assert_eq!(receiver.metric("receiver_forged_unrecorded_total"), 0.0);
+
+    let tampered = Tampered::attach(receiver.id(), "error=EIO").expect("strace attaches");
+    wait_until("the rung tells it", PATIENCE, || {
+        names.post(&mut caller, "waits", 1, 100);
+        receiver.metric("receiver_rung") == JOURNAL_FULL
+    });
+    forge();
+    assert_eq!(receiver.metric("receiver_forged_unrecorded_total"), 1.0);
+    drop(tampered);
+
+    expect_normal(&receiver, &mut caller, &mut names);
     receiver.stop();
 }
 
