@@ -18,8 +18,8 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::block::Block;
@@ -44,8 +44,8 @@ pub enum StoreError {
     /// Files of something else, and none of a journal.
     #[error("the directory holds something that is no journal")]
     Foreign,
-    /// The files were removed while they were in use.
-    #[error("the journal's files were removed")]
+    /// The files were removed or moved away while they were in use.
+    #[error("the journal's files were removed or moved away")]
     Removed,
     /// It lets the writer wait for longer than a stop can.
     #[error("the disk does not come to an end")]
@@ -95,7 +95,7 @@ pub(super) struct Store {
     /// What the newest segment told when it was opened; `None` in an empty store.
     found: Option<Opened>,
     /// The last to go.
-    _lock: Lock,
+    lock: Lock,
 }
 
 struct Inner {
@@ -135,7 +135,10 @@ struct Opened {
 }
 
 /// Keeps other processes from the directory, until it is dropped or the process ends.
-struct Lock(File);
+struct Lock {
+    file: File,
+    path: PathBuf,
+}
 
 const LOCK: &str = "lock";
 
@@ -171,7 +174,7 @@ impl Store {
             reading: Mutex::new(None),
             trimming: Mutex::new(None),
             found,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -307,6 +310,14 @@ impl Store {
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let newest = Arc::clone(&self.lock().newest.segment);
         if newest.is_removed()? {
+            return Err(StoreError::Removed);
+        }
+        Ok(())
+    }
+
+    /// Whether a start would look where it is. A walk along the path, so not for each block.
+    pub(super) fn check_place(&self) -> Result<(), StoreError> {
+        if self.lock.is_moved()? {
             return Err(StoreError::Removed);
         }
         Ok(())
@@ -571,15 +582,33 @@ impl Files {
 impl Lock {
     fn take(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(LOCK);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
+            Ok(()) => Ok(Self { file, path }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Held),
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
                 tracing::warn!("the file system has no locks: nothing keeps a second process from this journal");
-                Ok(Self(file))
+                Ok(Self { file, path })
             }
             Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    /// Whether there is another file in its place, or none: the directory is another one, and so it is with what is
+    /// written to it.
+    fn is_moved(&self) -> io::Result<bool> {
+        match fs::metadata(&self.path) {
+            Ok(found) => {
+                let held = self.file.metadata()?;
+                Ok((found.dev(), found.ino()) != (held.dev(), held.ino()))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            // Nobody knows, and what is open goes on as it did.
+            Err(_) => Ok(false),
         }
     }
 }
@@ -587,6 +616,6 @@ impl Lock {
 impl Drop for Lock {
     /// Closing is not enough: a process that this one is starting has the file as well, until it is another program.
     fn drop(&mut self) {
-        let _ = self.0.unlock();
+        let _ = self.file.unlock();
     }
 }

@@ -16,6 +16,9 @@ use super::{Durability, Options, Position, recovery};
 
 /// A turn at least this often, so that an idle journal notices that space came back.
 const TURN: Duration = Duration::from_secs(1);
+/// How often it is looked whether the files are where a start would look for them: what is written in between to a
+/// directory that was moved away is not found after a crash.
+const PLACE_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// Headers read in one turn to find where trimming ends: a millisecond or two, so that no entry waits long for it.
 const TRIM_HEADERS_MAX: usize = 1024;
 /// Where entries come faster than that, blocks begin at least a pace apart. A block costs as much processor time as
@@ -46,6 +49,7 @@ pub(super) struct Writer {
     first: Position,
     next: Position,
     positions: PositionsFile,
+    place_looked_at: Instant,
     fill: Fill,
     trim_before: Position,
     more_to_trim: bool,
@@ -70,6 +74,7 @@ impl Writer {
             first,
             next,
             positions: PositionsFile::closed(),
+            place_looked_at: Instant::now(),
             fill: Fill::new(Instant::now()),
             trim_before: 0,
             more_to_trim: false,
@@ -172,6 +177,10 @@ impl Writer {
         }
 
         store.check()?;
+        if self.place_looked_at.elapsed() >= PLACE_LOOKED_AT_EVERY {
+            self.place_looked_at = Instant::now();
+            store.check_place()?;
+        }
         let Trim { first, more } = self.trimmable(store)?;
         let block = self.held.as_ref();
         if first > self.first {
@@ -293,6 +302,7 @@ impl Writer {
             extent.first.min(self.next)
         };
         self.shared.tail.reset(self.first, self.next);
+        self.positions = PositionsFile::closed(); // it may have been moved away with all else
         self.put_store(Some(store));
         tracing::debug!(first = self.first, next = self.next, "journal was opened again");
     }

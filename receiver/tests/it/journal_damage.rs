@@ -209,6 +209,27 @@ fn a_journal_that_was_killed_while_a_segment_was_made_goes_on() {
 }
 
 #[test]
+fn a_journal_that_is_moved_away_is_noticed_and_goes_on_where_a_start_looks_for_it() {
+    let scratch = Scratch::new();
+    let journal = scratch.open();
+    append_all(&journal, [b"moved away".to_vec()]);
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+
+    fs::rename(scratch.path(), elsewhere.path().join("journal")).expect("moved");
+
+    eventually("a new one is made, though no segment is full", || {
+        scratch.path().is_dir()
+    });
+    let position = append_all(&journal, [b"kept".to_vec()])[0];
+    let crashed = scratch.crash();
+    journal.close();
+    let reopened = crashed.open();
+    assert_eq!(read_all(&reopened, position), [(position, b"kept".to_vec())]);
+    assert_eq!(reopened.recovery().missing, position, "what is elsewhere is missed");
+    reopened.close();
+}
+
+#[test]
 fn a_journal_whose_files_are_taken_away_goes_on_with_new_ones() {
     let scratch = Scratch::with_bytes_max(32 << 20);
     let journal = scratch.open();
