@@ -606,7 +606,7 @@ impl Lock {
                 let held = self.file.metadata()?;
                 Ok((found.dev(), found.ino()) != (held.dev(), held.ino()))
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(true),
             // Nobody knows, and what is open goes on as it did.
             Err(_) => Ok(false),
         }
@@ -617,5 +617,73 @@ impl Drop for Lock {
     /// Closing is not enough: a process that this one is starting has the file as well, until it is another program.
     fn drop(&mut self) {
         let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Far beyond what a commit takes.
+    const DEADLINE: Duration = Duration::from_secs(60);
+    /// One is half of the smallest segment.
+    const ENTRY_BYTES: usize = 2 << 10;
+
+    /// Does not compress.
+    fn block(first: Position) -> Block {
+        let mut noise = first + 1;
+        let bytes = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (noise >> 56) as u8
+        });
+        let entry: Vec<u8> = bytes.take(ENTRY_BYTES).collect();
+        Block::encode(first, std::iter::once(entry.as_slice()))
+    }
+
+    #[test]
+    fn where_no_segment_can_be_made_what_is_trimmed_is_given_back_in_the_middle_of_a_commit() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let options = Options {
+            directory: folder.path().join("journal"),
+            bytes_max: 0,
+            durability: Durability::Process,
+        };
+        let (store, next) = committing(move || {
+            let store = Store::open(&options, Position::MAX).expect("opens");
+            let mut next = 0;
+            let mut append = |trimmed: fn(Position) -> Position| {
+                let committed = store.commit(trimmed(next), next, Some(&block(next)), options.durability);
+                next += u64::from(committed.is_ok());
+                committed
+            };
+            for _ in 0..10 {
+                append(|_| 0).expect("written");
+            }
+            let elsewhere = folder.path().join("elsewhere");
+            fs::rename(&options.directory, &elsewhere).expect("moved away");
+            // Until nothing is ready any more.
+            while append(|_| 0).is_ok() {}
+
+            let refused = append(|next| next).expect_err("there is no place for a segment");
+            assert!(matches!(refused, StoreError::Io(_)), "{refused}");
+            assert_eq!(store.used_bytes(), 0, "all is given back");
+
+            fs::rename(&elsewhere, &options.directory).expect("moved back");
+            append(|next| next).expect("written");
+            (store, next)
+        });
+        let kept = store.last_block().expect("read").map(|block| block.end());
+        assert_eq!(kept, Some(next));
+    }
+
+    /// What waits for itself would wait for ever.
+    fn committing<T: Send + 'static>(commits: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, waited) = mpsc::channel();
+        thread::spawn(move || done.send(commits()));
+        waited.recv_timeout(DEADLINE).expect("committed in time")
     }
 }
