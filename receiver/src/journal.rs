@@ -274,9 +274,12 @@ impl WriterThread {
         };
         if ended.recv_timeout(CLOSE_MAX) == Err(RecvTimeoutError::Timeout) {
             self.shared.give_up(AppendError::Broken(Arc::new(StoreError::Hangs)));
-        } else if handle.join().is_err() {
+            return;
+        }
+        if handle.join().is_err() {
             tracing::error!("the journal's writer panicked");
         }
+        self.shared.give_up(AppendError::Closing); // nothing, unless it panicked
     }
 }
 
