@@ -27,8 +27,9 @@
 //!
 //! When the disk refuses: what waits is held in the queue, callers are not waited for ([`State`]), and the store is
 //! opened again until it works; it goes on where it was, with the same block. What does not fit into the queue meanwhile
-//! is refused ([`AppendError`]), and whoever appended it counts it. Where damage took blocks, the reader meets the hole,
-//! counts it and passes over.
+//! is refused ([`AppendError`]), and whoever appended it counts it. While the disk hangs, the writer hangs with it: the
+//! state is known and said without it ([`Journal::look`]), and a close leaves it behind. Where damage took blocks, the
+//! reader meets the hole, counts it and passes over.
 //!
 //! Accounting: `used_bytes` is what stands in the segments that hold a record which is kept. A share of `bytes_max` is
 //! kept free for what segments take beyond that, see [`Options::capacity`]. How long the journal lasts
@@ -131,7 +132,7 @@ struct Running {
 }
 
 /// How long a close waits for the disk. A disk that works writes what waits, 16 MiB at most, in less; one that is reset
-/// or fails over may need seconds. With the last answers, 4 s, and publishing, 15 s, before it, a stop stays below the
+/// or fails over may need seconds. With the last answers, 4 s, and publishing, 18 s, before it, a stop stays below the
 /// 30 s after which container runtimes kill, and nobody would be told of what is lost.
 const CLOSE_MAX: Duration = Duration::from_secs(6);
 

@@ -141,7 +141,7 @@ impl Losses {
         if self.lock().add(reason, records, Instant::now()) {
             error!(
                 reason = reason.name(),
-                "records are being lost: {}; how many is said when it is over",
+                "records are being lost: {}",
                 reason.what_to_do()
             );
         }

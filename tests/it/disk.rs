@@ -259,7 +259,7 @@ fn a_disk_that_hangs_is_said_while_it_does_and_a_stop_does_not_wait_for_its_end(
     let tampered = Tampered::attach(receiver.id(), &end).expect("strace attaches");
     names.post(&mut site.caller(), "hangs", 1, 100);
     let said = |words: &str| receiver.log().matches(words).count();
-    wait_until("it is said", PATIENCE, || said("journal is slow") == 1);
+    wait_until("it is said", PATIENCE, || said("journal is slow") > 0);
     std::thread::scope(|callers| {
         for number in 0..CALLERS {
             let mut caller = site.caller();
@@ -270,8 +270,8 @@ fn a_disk_that_hangs_is_said_while_it_does_and_a_stop_does_not_wait_for_its_end(
         receiver.metric("receiver_rung") == JOURNAL_FULL
     });
     assert!(receiver.metric("receiver_lost_total{reason=\"journal_overrun\"}") > 0.0);
-    wait_until("it is said", PATIENCE, || said("journal is overrun") == 1);
-    assert_eq!(said("journal is slow"), 1, "no line for each callback");
+    wait_until("it is said", PATIENCE, || said("journal is overrun") > 0);
+    assert!(said("journal is ") < CALLERS, "no line for each callback");
 
     receiver.ask_to_stop();
     wait_until("it stops", STOP_MAX, || said("receiver has stopped") == 1);
