@@ -205,7 +205,8 @@ impl Answering {
         }
     }
 
-    /// 403: the sender is not Chat. Recorded within a budget, so that it cannot fill the journal.
+    /// 403: the sender is not Chat. Recorded within a budget, so that it cannot fill the journal; not at all where the
+    /// memory in front of it is the last place that a callback's record has.
     fn turn_away(&self, query: Query<'_>, forged: &Forged, at: Timestamp, began: Instant) -> Reply {
         let (app, command) = query.claims();
         let (app, command) = (
@@ -214,8 +215,9 @@ impl Answering {
         );
         let ahead_seconds = query.ahead_seconds(at);
         self.authenticity.fails(app, forged, ahead_seconds, began.into_std());
-        if self.forged_budget.take(began.into_std()) {
-            let record = self.boot.record_of_forged(query, Outcome::Forged, self.rung(), at);
+        let rung = self.rung();
+        if rung < Rung::JournalFull && self.forged_budget.take(began.into_std()) {
+            let record = self.boot.record_of_forged(query, Outcome::Forged, rung, at);
             if let Some(entry) = self.encoded(&record) {
                 drop(self.record(entry));
             }
@@ -256,13 +258,18 @@ impl Answering {
         match self.journal.state() {
             JournalState::Normal => Rung::Normal,
             JournalState::Slow => Rung::JournalSlow,
-            JournalState::Full | JournalState::Broken => Rung::JournalFull,
+            JournalState::Overrun | JournalState::Full | JournalState::Broken => Rung::JournalFull,
         }
     }
 
-    /// Watches the rung, also while nobody calls. Never returns.
+    /// Watches the rung, also while nobody calls, what the journal cannot say itself while it hangs, and whether losses
+    /// are over. Never returns.
     pub(crate) async fn watch_rung(&self, reply_deadline: Duration) {
-        let looked = || self.metrics.rung(self.rung());
+        let looked = || {
+            self.metrics.rung(self.rung());
+            self.journal.look();
+            self.metrics.look();
+        };
         self.overload.watch(reply_deadline, looked).await;
     }
 }

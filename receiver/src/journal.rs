@@ -27,8 +27,9 @@
 //!
 //! When the disk refuses: what waits is held in the queue, callers are not waited for ([`State`]), and the store is
 //! opened again until it works; it goes on where it was, with the same block. What does not fit into the queue meanwhile
-//! is refused ([`AppendError`]), and whoever appended it counts it. Where damage took blocks, the reader meets the hole,
-//! counts it and passes over.
+//! is refused ([`AppendError`]), and whoever appended it counts it. While the disk hangs, the writer hangs with it: the
+//! state is known and said without it ([`Journal::look`]), and a close leaves it behind. Where damage took blocks, the
+//! reader meets the hole, counts it and passes over.
 //!
 //! Accounting: `used_bytes` is what stands in the segments that hold a record which is kept. A share of `bytes_max` is
 //! kept free for what segments take beyond that, see [`Options::capacity`]. How long the journal lasts
@@ -55,6 +56,7 @@ mod waking;
 mod writer;
 
 use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -117,11 +119,22 @@ pub struct Journal {
     recovery: Arc<Recovery>,
 }
 
-/// Closes the journal with the last handle, so that no thread and no lock outlives it.
+/// Closes the journal with the last handle, so that no thread and no lock outlives it, unless the disk holds them.
 struct WriterThread {
     shared: Arc<Shared>,
-    handle: Mutex<Option<JoinHandle<()>>>,
+    running: Mutex<Option<Running>>,
 }
+
+struct Running {
+    handle: JoinHandle<()>,
+    /// Nothing is sent: its other side is gone when the thread is.
+    ended: Receiver<()>,
+}
+
+/// How long a close waits for the disk. A disk that works writes what waits, 16 MiB at most, in less; one that is reset
+/// or fails over may need seconds. With the last answers, 4 s, and publishing, 18 s, before it, a stop stays below the
+/// 30 s after which container runtimes kill, and nobody would be told of what is lost.
+const CLOSE_MAX: Duration = Duration::from_secs(6);
 
 impl Journal {
     /// Opens or creates the journal. What is damaged is skipped; a full disk is waited for in the state `Broken`.
@@ -131,13 +144,17 @@ impl Journal {
         let shared = Arc::new(Shared::new(&options, store, recovery.first, recovery.next));
         shared.tell_opened(&options, &recovery);
         let writer = Writer::new(options, Arc::clone(&shared));
+        let (runs, ended) = mpsc::channel();
         let handle = thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || writer.run(opened))
+            .spawn(move || {
+                let _runs: mpsc::Sender<()> = runs;
+                writer.run(opened);
+            })
             .map_err(|source| OpenError::Thread { source })?;
         let writer = WriterThread {
             shared: Arc::clone(&shared),
-            handle: Mutex::new(Some(handle)),
+            running: Mutex::new(Some(Running { handle, ended })),
         };
         Ok(Self {
             shared,
@@ -158,9 +175,15 @@ impl Journal {
         self.shared.append(entry)
     }
 
-    /// How well appending goes at present. Two atomic loads.
+    /// How well appending goes at present. A few atomic loads, and at most the time.
     pub fn state(&self) -> State {
         self.shared.condition.state()
+    }
+
+    /// Logs what has changed since it was last said. To be called every so often: while the disk hangs, the journal's
+    /// own thread cannot.
+    pub fn look(&self) {
+        self.shared.look();
     }
 
     /// The block that starts at `from`, or the first one after it: blocks between were lost. `None` at the end, or
@@ -236,7 +259,8 @@ impl Journal {
         self.shared.queue.has_unwritten()
     }
 
-    /// Refuses further entries, writes what waits, joins the writer. Blocks; the second call has nothing to do.
+    /// Refuses further entries, writes what waits, joins the writer. Blocks, for at most 6 s: then the disk hangs, what
+    /// waits is given up, and the writer is left behind. The second call has nothing to do.
     pub fn close(&self) {
         self.writer.close();
     }
@@ -245,12 +269,18 @@ impl Journal {
 impl WriterThread {
     fn close(&self) {
         self.shared.queue.close();
-        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(handle) = handle
-            && handle.join().is_err()
-        {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { handle, ended }) = running else {
+            return;
+        };
+        if ended.recv_timeout(CLOSE_MAX) == Err(RecvTimeoutError::Timeout) {
+            self.shared.give_up(AppendError::Broken(Arc::new(StoreError::Hangs)));
+            return;
+        }
+        if handle.join().is_err() {
             tracing::error!("the journal's writer panicked");
         }
+        self.shared.give_up(AppendError::Closing); // nothing, unless it panicked
     }
 }
 

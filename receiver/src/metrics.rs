@@ -79,7 +79,7 @@ impl Metrics {
         );
         registry.register(
             "receiver_forged_unrecorded",
-            "Requests that are not from Chat, beyond the budget for recording them",
+            "Requests that are not from Chat and are not recorded: beyond the budget, or the journal is full",
             m.forged_unrecorded,
         );
         registry.register("receiver_verdicts", "Subjects with a verdict in memory", m.verdicts);
@@ -115,6 +115,11 @@ impl Metrics {
     /// A record that will never be in the topic.
     pub(crate) fn lost(&self, reason: Loss) {
         self.losses.count(reason, 1);
+    }
+
+    /// Says which losses are over.
+    pub(crate) fn look(&self) {
+        self.losses.look();
     }
 
     /// To count on by, without all the others.

@@ -45,6 +45,11 @@ use crate::journal::Journal;
 use crate::priority;
 use follow::Follower;
 
+/// From the deadline of a drain to the end of the thread: enough to let go of a client. Beyond, it reads from a disk that
+/// hangs, and the process ends without it.
+const END_MAX: Duration = Duration::from_secs(3);
+const END_POLL: Duration = Duration::from_millis(5);
+
 /// The publishing thread.
 pub struct Publisher {
     stop: Arc<Stop>,
@@ -89,12 +94,19 @@ impl Publisher {
     }
 
     /// Publishes what the journal holds, for at most `patience`, and ends. The journal must be sealed
-    /// already, and is closed by this, so that the last trim is durable too. Blocks.
+    /// already, and is closed by this, so that the last trim is durable too. Blocks, beyond `patience` for at most 3 s and
+    /// what [`Journal::close`] takes.
     pub fn drain(self, patience: Duration) -> Remaining {
+        let deadline = Instant::now() + patience;
         // Set once: a drain takes the publisher.
-        let _ = self.stop.deadline.set(Instant::now() + patience);
+        let _ = self.stop.deadline.set(deadline);
         self.stop.asked.store(true, Ordering::Release);
-        if self.thread.join().is_err() {
+        while !self.thread.is_finished() && Instant::now() < deadline + END_MAX {
+            std::thread::sleep(END_POLL);
+        }
+        if !self.thread.is_finished() {
+            tracing::warn!("the publisher does not end, stopping goes on without it");
+        } else if self.thread.join().is_err() {
             tracing::error!("the publisher panicked");
         }
         self.journal.close();

@@ -60,3 +60,56 @@ fn note(error: Option<AppendError>, losses: &Losses) {
         Some(AppendError::Closing) => losses.count(Loss::Stopping, 1),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::journal::{Durability, Journal, Options, State};
+
+    /// Far beyond what is waited for.
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_record_that_waits_when_a_broken_journal_closes_is_counted_as_lost_whoever_waits_for_it() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let directory = folder.path().join("journal");
+        let journal = Journal::open(Options {
+            directory: directory.clone(),
+            bytes_max: 1 << 30,
+            durability: Durability::Process,
+        })
+        .expect("opens");
+        eventually("a file stands in its place", || {
+            let _ = fs::remove_dir_all(&directory);
+            fs::write(&directory, b"").is_ok()
+        });
+        eventually("it is noticed", || journal.state() == State::Broken);
+        let losses = Losses::default();
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let _within = runtime.enter();
+        let awaited = runtime.spawn(Recording::of(journal.append(b"awaited".to_vec()), losses.clone()));
+        drop(Recording::of(
+            journal.append(b"its caller is gone".to_vec()),
+            losses.clone(),
+        ));
+
+        journal.close();
+
+        runtime.block_on(awaited).expect("no panic");
+        eventually("both are counted", || {
+            losses.so_far() == BTreeMap::from([(Loss::JournalBroken.name().to_owned(), 2)])
+        });
+    }
+}

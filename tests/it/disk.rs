@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::support::{
     Callback, Caller, Folder, Kafka, Kept, Outage, PATIENCE, Portcullis, Process, Site, SmallDisk, Tampered, Topic,
-    free_address, not_checked, wait_until,
+    free_address, head, not_checked, wait_until,
 };
 
 /// Room for a small journal's segments of 1 MiB, the one that is written and the ones kept ready, and for what comes here.
@@ -20,6 +22,12 @@ const TOO_MANY: usize = 300;
 const MORE_THAN_READY: usize = 100;
 /// Of a slow disk. Far longer than an answer may wait for it.
 const SYNC: Duration = Duration::from_secs(10);
+/// Of one that hangs. Far longer than a test waits for anything.
+const HANGS: Duration = Duration::from_secs(600);
+/// After that container runtimes kill.
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// So many at once: each waits for the disk until its deadline.
+const CALLERS: usize = 30;
 /// Of the metric `receiver_rung`.
 const NORMAL: f64 = 0.0;
 const JOURNAL_SLOW: f64 = 1.0;
@@ -55,6 +63,18 @@ fn on_a_full_disk_answers_go_on_and_what_is_not_counted_as_lost_is_published_whe
     assert!(lost > 0.0, "so many are more than memory holds");
     assert_eq!(receiver.metric("receiver_lost_total"), lost, "all else is kept");
     names.expect_in_topic(&site, lost as usize);
+    let told = |words: &str| -> Vec<Value> {
+        let log = receiver.log();
+        let lines = log.lines().filter(|line| line.contains(words));
+        lines.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    wait_until("it is said how many", PATIENCE, || {
+        let over = told("no more records are being lost");
+        over.iter().filter_map(|line| line["records"].as_f64()).sum::<f64>() == lost
+    });
+    let begun = told("see to the disk of receiver.data");
+    assert!(begun.iter().all(|line| line["reason"] == "journal_broken"), "{begun:?}");
+    assert_eq!(begun.len(), told("no more records are being lost").len(), "{begun:?}");
     receiver.stop();
 }
 
@@ -164,6 +184,36 @@ fn a_disk_that_refuses_in_the_middle_changes_no_answer_and_loses_nothing() {
 }
 
 #[test]
+fn requests_that_are_not_from_chat_take_no_memory_from_callbacks_while_the_disk_refuses() {
+    let site = Site::at(Kafka::start());
+    if !can_tamper() {
+        return;
+    }
+    let receiver = site.receiver().ready();
+    let mut caller = site.caller();
+    let mut names = Names::default();
+    let forge = || {
+        let target = Callback::topic("stranger", "x").target_signed(0, "not the token");
+        let refused = site.caller().send(&head("POST", &target, "Content-Length: 0"));
+        assert_eq!(refused.status, 403);
+    };
+    forge();
+    assert_eq!(receiver.metric("receiver_forged_unrecorded_total"), 0.0);
+
+    let tampered = Tampered::attach(receiver.id(), "error=EIO").expect("strace attaches");
+    wait_until("the rung tells it", PATIENCE, || {
+        names.post(&mut caller, "waits", 1, 100);
+        receiver.metric("receiver_rung") == JOURNAL_FULL
+    });
+    forge();
+    assert_eq!(receiver.metric("receiver_forged_unrecorded_total"), 1.0);
+    drop(tampered);
+
+    expect_normal(&receiver, &mut caller, &mut names);
+    receiver.stop();
+}
+
+#[test]
 fn on_a_slow_disk_answers_go_first_and_their_records_follow() {
     let site = Site::at(Kafka::start());
     if !can_tamper() {
@@ -193,6 +243,47 @@ fn on_a_slow_disk_answers_go_first_and_their_records_follow() {
     );
     assert_eq!(receiver.metric("receiver_lost_total"), 0.0);
     receiver.stop();
+}
+
+#[test]
+fn a_disk_that_hangs_is_said_while_it_does_and_a_stop_does_not_wait_for_its_end() {
+    let site = Site::at(Kafka::start());
+    if !can_tamper() {
+        return;
+    }
+    let receiver = site.receiver().ready();
+    let mut names = Names::default();
+    names.post(&mut site.caller(), "before", 10, 100);
+
+    let end = format!("delay_exit={}", HANGS.as_micros());
+    let tampered = Tampered::attach(receiver.id(), &end).expect("strace attaches");
+    names.post(&mut site.caller(), "hangs", 1, 100);
+    let said = |words: &str| receiver.log().matches(words).count();
+    wait_until("it is said", PATIENCE, || said("journal is slow") > 0);
+    std::thread::scope(|callers| {
+        for number in 0..CALLERS {
+            let mut caller = site.caller();
+            callers.spawn(move || Names::default().post(&mut caller, &number.to_string(), TOO_MANY / CALLERS, LARGE));
+        }
+    });
+    wait_until("what memory has no room for changes the rung", PATIENCE, || {
+        receiver.metric("receiver_rung") == JOURNAL_FULL
+    });
+    assert!(receiver.metric("receiver_lost_total{reason=\"journal_overrun\"}") > 0.0);
+    wait_until("it is said", PATIENCE, || said("journal is overrun") > 0);
+    assert!(said("journal is ") < CALLERS, "no line for each callback");
+
+    receiver.ask_to_stop();
+    wait_until("it stops", STOP_MAX, || said("receiver has stopped") == 1);
+    // Who holds its threads holds the process, too.
+    drop(tampered);
+    let log = receiver.stopped();
+    for words in [
+        "stopping waits for the disk",
+        "journal is closed while it cannot be written: these entries are lost",
+    ] {
+        assert_eq!(log.matches(words).count(), 1, "{words}: {log}");
+    }
 }
 
 #[test]

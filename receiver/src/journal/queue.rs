@@ -30,18 +30,24 @@ pub(super) struct Queue {
 struct Inner {
     waiting: VecDeque<Waiting>,
     bytes: usize,
-    /// The writer has taken a block, and readers cannot see it yet.
-    in_hand: bool,
+    /// Who waits for the block that the writer has taken and readers cannot see yet.
+    in_hand: Vec<InHand>,
     trim_before: Position,
-    sealed: bool,
+    sealed: Option<Instant>,
     closing: bool,
     /// The writer sleeps. Only then is it woken: a wake-up that nobody needs is a system call all the same.
     writer_waits: bool,
 }
 
 /// An entry, and who wants to know of it.
-pub(super) struct Waiting {
-    pub(super) entry: Vec<u8>,
+struct Waiting {
+    entry: Vec<u8>,
+    since: Instant,
+    waiter: Waiter,
+}
+
+/// Who wants to know of an entry that the writer has.
+pub(super) struct InHand {
     pub(super) since: Instant,
     pub(super) waiter: Waiter,
 }
@@ -49,7 +55,7 @@ pub(super) struct Waiting {
 /// What the writer may do without waiting.
 pub(super) struct Work {
     /// At most one block; empty when the writer wanted none.
-    pub(super) entries: Vec<Waiting>,
+    pub(super) entries: Vec<Vec<u8>>,
     pub(super) trim_before: Position,
     pub(super) closing: bool,
 }
@@ -67,7 +73,7 @@ impl Queue {
     pub(super) fn push(&self, entry: impl FnOnce() -> Vec<u8>) -> Append {
         let mut inner = self.lock();
         let entry = entry();
-        if inner.sealed {
+        if inner.sealed.is_some() {
             return Append::refused(AppendError::Closing);
         }
         let (entries, bytes) = (inner.waiting.len(), inner.bytes);
@@ -95,23 +101,51 @@ impl Queue {
 
     /// Takes no more entries; the writer goes on.
     pub(super) fn seal(&self) {
-        self.lock().sealed = true;
+        self.lock().seal();
     }
 
     /// Whether entries wait, or are in the writer's hand.
     pub(super) fn has_unwritten(&self) -> bool {
         let inner = self.lock();
-        inner.in_hand || !inner.waiting.is_empty()
+        inner.unwritten() > 0
     }
 
-    /// What the writer took last can be read now, or is given up.
-    pub(super) fn written(&self) {
-        self.lock().in_hand = false;
+    /// Whether half of it is free. Less, and a disk that takes records by fits and starts would have it full and not full
+    /// many times a second.
+    pub(super) fn has_room(&self) -> bool {
+        let inner = self.lock();
+        inner.bytes <= BYTES_MAX / 2 && inner.waiting.len() <= ENTRIES_MAX / 2
+    }
+
+    /// Entries that are not written though the queue was sealed before `sealed_before`.
+    pub(super) fn overdue(&self, sealed_before: Instant) -> usize {
+        let inner = self.lock();
+        match inner.sealed {
+            Some(sealed) if sealed < sealed_before => inner.unwritten(),
+            _ => 0,
+        }
+    }
+
+    /// What the writer took last can be read now.
+    pub(super) fn written(&self) -> Vec<InHand> {
+        std::mem::take(&mut self.lock().in_hand)
+    }
+
+    /// Gives up all that waits and what the writer has in its hand; gives who has to be told.
+    pub(super) fn give_up(&self) -> Vec<Waiter> {
+        let mut inner = self.lock();
+        inner.bytes = 0;
+        let in_hand = std::mem::take(&mut inner.in_hand);
+        let waiting = std::mem::take(&mut inner.waiting);
+        drop(inner);
+        let in_hand = in_hand.into_iter().map(|entry| entry.waiter);
+        in_hand.chain(waiting.into_iter().map(|entry| entry.waiter)).collect()
     }
 
     pub(super) fn close(&self) {
         let mut inner = self.lock();
-        (inner.sealed, inner.closing) = (true, true);
+        inner.seal();
+        inner.closing = true;
         self.wake_writer(inner);
     }
 
@@ -179,8 +213,16 @@ impl Queue {
 }
 
 impl Inner {
-    fn take_block(&mut self) -> Vec<Waiting> {
-        let mut entries = Vec::new();
+    fn seal(&mut self) {
+        self.sealed.get_or_insert_with(Instant::now);
+    }
+
+    fn unwritten(&self) -> usize {
+        self.in_hand.len() + self.waiting.len()
+    }
+
+    fn take_block(&mut self) -> Vec<Vec<u8>> {
+        let (mut entries, mut in_hand) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         while let Some(next) = self.waiting.front() {
             let one_more = bytes + next.entry.len();
@@ -188,10 +230,14 @@ impl Inner {
                 break;
             }
             bytes = one_more;
-            entries.extend(self.waiting.pop_front());
+            if let Some(Waiting { entry, since, waiter }) = self.waiting.pop_front() {
+                entries.push(entry);
+                in_hand.push(InHand { since, waiter });
+            }
         }
         self.bytes -= bytes;
-        self.in_hand |= !entries.is_empty();
+        // One that was taken before, and of which a panic left nothing to write, goes: nobody may be told that it is durable.
+        self.in_hand = in_hand;
         entries
     }
 }

@@ -203,6 +203,7 @@ impl From<StoreError> for Obstacle {
             },
             StoreError::NoRoom(_)
             | StoreError::Removed
+            | StoreError::Hangs
             | StoreError::Panicked
             | StoreError::Doubted
             | StoreError::Away => Self::Disk(error),

@@ -1,9 +1,11 @@
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use super::append::{Append, AppendError};
 use super::block::Block;
-use super::condition::{Condition, State};
+use super::condition::{Condition, OfStore};
 use super::lasting::Lasting;
 use super::metrics::Metrics;
 use super::queue::Queue;
@@ -11,6 +13,9 @@ use super::store::{Store, StoreError};
 use super::tail::{Found, Tail};
 use super::waking::Waking;
 use super::{Options, Position, Recovery, fill};
+
+/// A disk that works has written what waits when the journal is sealed, or soon will have.
+const STOP_SAID_AFTER: Duration = Duration::from_secs(1);
 
 /// What the handles, the reader and the writer share. The writer alone changes the store, the tail and the condition.
 pub(super) struct Shared {
@@ -23,6 +28,8 @@ pub(super) struct Shared {
     pub(super) store: RwLock<Option<Store>>,
     /// Set by a reader whom the disk refused: the writer opens the store again.
     pub(super) doubted: AtomicBool,
+    /// That a stop waits for the disk.
+    stop_said: AtomicBool,
 }
 
 impl Shared {
@@ -35,6 +42,7 @@ impl Shared {
             waking: Waking::new(),
             store: RwLock::new(store),
             doubted: AtomicBool::new(false),
+            stop_said: AtomicBool::new(false),
         }
     }
 
@@ -81,6 +89,38 @@ impl Shared {
         }
     }
 
+    /// Says what is another than it was, also while the writer hangs.
+    pub(super) fn look(&self) {
+        self.condition.tell();
+        let Some(sealed_before) = Instant::now().checked_sub(STOP_SAID_AFTER) else {
+            return;
+        };
+        let records = self.queue.overdue(sealed_before);
+        if records > 0 && !self.stop_said.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                records,
+                "stopping waits for the disk, which has not taken these records yet"
+            );
+        }
+    }
+
+    /// Nothing is written any more: whoever waits is told so, and all are told how many.
+    pub(super) fn give_up(&self, error: AppendError) {
+        let waiters = self.queue.give_up();
+        if waiters.is_empty() {
+            return;
+        }
+        let (entries, cause) = (waiters.len(), error.source().map(tracing::field::display));
+        tracing::error!(
+            entries,
+            cause,
+            "journal is closed while it cannot be written: these entries are lost"
+        );
+        for waiter in waiters {
+            let _ = waiter.send(Err(error.clone())); // nobody may want to know
+        }
+    }
+
     /// What the store takes of the disk, for all who ask.
     pub(super) fn tell_fill(&self, store: &Store) {
         let used_bytes = store.used_bytes();
@@ -95,13 +135,16 @@ impl Shared {
 
     /// The queue overruns because the disk is slow, full or broken; the last two can be named.
     fn name_cause(&self, append: Append) -> Append {
-        let cause = match self.condition.state() {
-            State::Full => Some(AppendError::Full {
+        let cause = match self.condition.of_store() {
+            OfStore::Full => Some(AppendError::Full {
                 used: self.condition.used_bytes(),
                 capacity: self.condition.capacity_bytes(),
             }),
-            State::Broken => self.condition.error().map(AppendError::Broken),
-            State::Normal | State::Slow => None,
+            OfStore::Broken => self.condition.error().map(AppendError::Broken),
+            OfStore::Works => {
+                self.condition.overruns();
+                None
+            }
         };
         cause.map_or(append, Append::refused)
     }

@@ -18,8 +18,8 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::block::Block;
@@ -44,9 +44,12 @@ pub enum StoreError {
     /// Files of something else, and none of a journal.
     #[error("the directory holds something that is no journal")]
     Foreign,
-    /// The files were removed while they were in use.
-    #[error("the journal's files were removed")]
+    /// The files were removed or moved away while they were in use.
+    #[error("the journal's files were removed or moved away")]
     Removed,
+    /// It lets the writer wait for longer than a stop can.
+    #[error("the disk does not come to an end")]
+    Hangs,
     /// The thread panicked; opening again shows what can be kept.
     #[error("the store panicked")]
     Panicked,
@@ -92,7 +95,7 @@ pub(super) struct Store {
     /// What the newest segment told when it was opened; `None` in an empty store.
     found: Option<Opened>,
     /// The last to go.
-    _lock: Lock,
+    lock: Lock,
 }
 
 struct Inner {
@@ -132,7 +135,10 @@ struct Opened {
 }
 
 /// Keeps other processes from the directory, until it is dropped or the process ends.
-struct Lock(File);
+struct Lock {
+    file: File,
+    path: PathBuf,
+}
 
 const LOCK: &str = "lock";
 
@@ -168,7 +174,7 @@ impl Store {
             reading: Mutex::new(None),
             trimming: Mutex::new(None),
             found,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -304,6 +310,14 @@ impl Store {
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let newest = Arc::clone(&self.lock().newest.segment);
         if newest.is_removed()? {
+            return Err(StoreError::Removed);
+        }
+        Ok(())
+    }
+
+    /// Whether a start would look where it is. A walk along the path, so not for each block.
+    pub(super) fn check_place(&self) -> Result<(), StoreError> {
+        if self.lock.is_moved()? {
             return Err(StoreError::Removed);
         }
         Ok(())
@@ -568,15 +582,33 @@ impl Files {
 impl Lock {
     fn take(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(LOCK);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
+            Ok(()) => Ok(Self { file, path }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Held),
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
                 tracing::warn!("the file system has no locks: nothing keeps a second process from this journal");
-                Ok(Self(file))
+                Ok(Self { file, path })
             }
             Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    /// Whether there is another file in its place, or none: the directory is another one, and so it is with what is
+    /// written to it.
+    fn is_moved(&self) -> io::Result<bool> {
+        match fs::metadata(&self.path) {
+            Ok(found) => {
+                let held = self.file.metadata()?;
+                Ok((found.dev(), found.ino()) != (held.dev(), held.ino()))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(true),
+            // Nobody knows, and what is open goes on as it did.
+            Err(_) => Ok(false),
         }
     }
 }
@@ -584,6 +616,74 @@ impl Lock {
 impl Drop for Lock {
     /// Closing is not enough: a process that this one is starting has the file as well, until it is another program.
     fn drop(&mut self) {
-        let _ = self.0.unlock();
+        let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Far beyond what a commit takes.
+    const DEADLINE: Duration = Duration::from_secs(60);
+    /// One is half of the smallest segment.
+    const ENTRY_BYTES: usize = 2 << 10;
+
+    /// Does not compress.
+    fn block(first: Position) -> Block {
+        let mut noise = first + 1;
+        let bytes = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (noise >> 56) as u8
+        });
+        let entry: Vec<u8> = bytes.take(ENTRY_BYTES).collect();
+        Block::encode(first, std::iter::once(entry.as_slice()))
+    }
+
+    #[test]
+    fn where_no_segment_can_be_made_what_is_trimmed_is_given_back_in_the_middle_of_a_commit() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let options = Options {
+            directory: folder.path().join("journal"),
+            bytes_max: 0,
+            durability: Durability::Process,
+        };
+        let (store, next) = committing(move || {
+            let store = Store::open(&options, Position::MAX).expect("opens");
+            let mut next = 0;
+            let mut append = |trimmed: fn(Position) -> Position| {
+                let committed = store.commit(trimmed(next), next, Some(&block(next)), options.durability);
+                next += u64::from(committed.is_ok());
+                committed
+            };
+            for _ in 0..10 {
+                append(|_| 0).expect("written");
+            }
+            let elsewhere = folder.path().join("elsewhere");
+            fs::rename(&options.directory, &elsewhere).expect("moved away");
+            // Until nothing is ready any more.
+            while append(|_| 0).is_ok() {}
+
+            let refused = append(|next| next).expect_err("there is no place for a segment");
+            assert!(matches!(refused, StoreError::Io(_)), "{refused}");
+            assert_eq!(store.used_bytes(), 0, "all is given back");
+
+            fs::rename(&elsewhere, &options.directory).expect("moved back");
+            append(|next| next).expect("written");
+            (store, next)
+        });
+        let kept = store.last_block().expect("read").map(|block| block.end());
+        assert_eq!(kept, Some(next));
+    }
+
+    /// What waits for itself would wait for ever.
+    fn committing<T: Send + 'static>(commits: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, waited) = mpsc::channel();
+        thread::spawn(move || done.send(commits()));
+        waited.recv_timeout(DEADLINE).expect("committed in time")
     }
 }

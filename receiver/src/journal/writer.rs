@@ -5,17 +5,20 @@ use std::time::{Duration, Instant};
 
 use super::append::AppendError;
 use super::block::Block;
-use super::condition::State;
+use super::condition::OfStore;
 use super::fill::Fill;
 use super::lasting::Lasting;
 use super::positions::{Positions, PositionsFile};
-use super::queue::{Waiting, Wants};
+use super::queue::Wants;
 use super::shared::Shared;
 use super::store::{Extent, Store, StoreError, Trim};
 use super::{Durability, Options, Position, recovery};
 
 /// A turn at least this often, so that an idle journal notices that space came back.
 const TURN: Duration = Duration::from_secs(1);
+/// How often it is looked whether the files are where a start would look for them: what is written in between to a
+/// directory that was moved away is not found after a crash.
+const PLACE_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// Headers read in one turn to find where trimming ends: a millisecond or two, so that no entry waits long for it.
 const TRIM_HEADERS_MAX: usize = 1024;
 /// Where entries come faster than that, blocks begin at least a pace apart. A block costs as much processor time as
@@ -46,10 +49,13 @@ pub(super) struct Writer {
     first: Position,
     next: Position,
     positions: PositionsFile,
+    place_looked_at: Instant,
     fill: Fill,
     trim_before: Position,
     more_to_trim: bool,
-    held: Option<Held>,
+    /// The block being written. The same one until it is durable, so that a second try replaces what the first may have
+    /// left.
+    held: Option<Block>,
     tries: usize,
     /// Entries that were taken since.
     taken: usize,
@@ -57,13 +63,6 @@ pub(super) struct Writer {
     crowded: bool,
     /// No block is taken before.
     paced_until: Option<Instant>,
-}
-
-/// The block being written, and who waits for it. The same block until it is durable, so that a second try replaces
-/// what the first may have left.
-struct Held {
-    block: Block,
-    waiting: Vec<Waiting>,
 }
 
 impl Writer {
@@ -75,6 +74,7 @@ impl Writer {
             first,
             next,
             positions: PositionsFile::closed(),
+            place_looked_at: Instant::now(),
             fill: Fill::new(Instant::now()),
             trim_before: 0,
             more_to_trim: false,
@@ -92,6 +92,7 @@ impl Writer {
         while goes_on {
             // Whatever is wrong in here, the entries that wait must not die of it.
             let turn = panic::catch_unwind(AssertUnwindSafe(|| self.take_turn()));
+            self.shared.condition.leaves_disk();
             goes_on = match turn {
                 Ok(Ok(goes_on)) => goes_on,
                 Ok(Err(error @ StoreError::NoRoom(_))) => self.wait_for_room(error),
@@ -104,7 +105,7 @@ impl Writer {
 
     /// Collects, commits, tells. False when there is nothing left to do.
     fn take_turn(&mut self) -> Result<bool, StoreError> {
-        let full = self.shared.condition.state() == State::Full;
+        let full = self.shared.condition.of_store() == OfStore::Full;
         let holding = self.held.is_some();
         let wants = if holding || full {
             Wants::NoEntries
@@ -127,7 +128,12 @@ impl Writer {
         }
         self.trim_before = self.trim_before.max(work.trim_before);
         let last = work.closing && !holding && work.entries.is_empty();
-        self.hold(work.entries);
+        // All that follows: each part of it may hang, and then answers must not wait for the next turn.
+        self.shared.condition.turns_to_disk();
+        self.hold(&work.entries);
+        if self.shared.condition.is_overrun() && self.shared.queue.has_room() {
+            self.shared.condition.overrun_ends();
+        }
         self.commit()?;
         Ok(!last || self.more_to_trim)
     }
@@ -154,13 +160,12 @@ impl Writer {
         self.paced_until = (self.crowded && entries < SHARED_BY).then(|| now + pace);
     }
 
-    fn hold(&mut self, waiting: Vec<Waiting>) {
-        if waiting.is_empty() {
+    fn hold(&mut self, entries: &[Vec<u8>]) {
+        if entries.is_empty() {
             return;
         }
-        self.set_pace(waiting.len());
-        let block = Block::encode(self.next, waiting.iter().map(|waiting| waiting.entry.as_slice()));
-        self.held = Some(Held { block, waiting });
+        self.set_pace(entries.len());
+        self.held = Some(Block::encode(self.next, entries.iter().map(Vec::as_slice)));
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
@@ -172,16 +177,18 @@ impl Writer {
         }
 
         store.check()?;
+        if self.place_looked_at.elapsed() >= PLACE_LOOKED_AT_EVERY {
+            self.place_looked_at = Instant::now();
+            store.check_place()?;
+        }
         let Trim { first, more } = self.trimmable(store)?;
-        let block = self.held.as_ref().map(|held| &held.block);
+        let block = self.held.as_ref();
         if first > self.first {
             shared.tail.trim(first); // before the store does, so that no reader takes what is trimmed for lost
         }
         if block.is_some() || first > self.first {
-            shared.condition.commit_begins();
-            let committed = store.commit(first, self.next, block, self.options.durability);
-            shared.condition.commit_ended();
-            self.fill.add(committed?);
+            self.fill
+                .add(store.commit(first, self.next, block, self.options.durability)?);
         }
         (self.first, self.more_to_trim) = (first, more);
         self.tell();
@@ -200,9 +207,9 @@ impl Writer {
 
     fn tell_lasting(&mut self) {
         let condition = &self.shared.condition;
-        let room_bytes = match condition.state() {
-            State::Normal | State::Slow => condition.capacity_bytes().saturating_sub(condition.used_bytes()),
-            State::Full | State::Broken => 0,
+        let room_bytes = match condition.of_store() {
+            OfStore::Works => condition.capacity_bytes().saturating_sub(condition.used_bytes()),
+            OfStore::Full | OfStore::Broken => 0,
         };
         if let Some(lasting) = self.fill.look(room_bytes, &self.options.directory, Instant::now()) {
             self.shared.tell_lasting(lasting);
@@ -224,20 +231,20 @@ impl Writer {
 
     /// The block is durable: readers first, then those who wait for it.
     fn tell(&mut self) {
-        let Some(Held { block, waiting }) = self.held.take() else {
+        let Some(block) = self.held.take() else {
             self.shared.tail.trim(self.first);
             return;
         };
         debug_assert_eq!(block.first(), self.next, "positions are dense");
         self.next = block.end();
         self.shared.tail.advance(block.clone());
-        self.shared.queue.written();
+        let written = self.shared.queue.written();
         let now = Instant::now();
-        for entry in &waiting {
+        for entry in &written {
             let took = now.saturating_duration_since(entry.since);
             self.shared.metrics.append_seconds.observe(took.as_secs_f64());
         }
-        let waiters = waiting.into_iter().map(|entry| entry.waiter).collect();
+        let waiters = written.into_iter().map(|entry| entry.waiter).collect();
         self.shared.waking.tell(block.first(), waiters);
     }
 
@@ -276,7 +283,9 @@ impl Writer {
         self.tries += 1;
         let goes_on = !closing || self.tries < RETRY_PAUSES.len();
         if !goes_on {
-            self.give_up();
+            let error = self.shared.condition.error();
+            self.shared
+                .give_up(error.map_or(AppendError::Closing, AppendError::Broken));
         }
         goes_on
     }
@@ -293,36 +302,15 @@ impl Writer {
             extent.first.min(self.next)
         };
         self.shared.tail.reset(self.first, self.next);
+        self.positions = PositionsFile::closed(); // it may have been moved away with all else
         self.put_store(Some(store));
         tracing::debug!(first = self.first, next = self.next, "journal was opened again");
     }
 
-    fn give_up(&mut self) {
-        let mut lost = 0;
-        let mut waiting = self.held.take().map(|held| held.waiting).unwrap_or_default();
-        while !waiting.is_empty() {
-            for entry in waiting.drain(..) {
-                lost += 1;
-                let _ = entry.waiter.send(Err(self
-                    .shared
-                    .condition
-                    .error()
-                    .map_or(AppendError::Closing, AppendError::Broken)));
-            }
-            waiting = self
-                .shared
-                .queue
-                .collect(Wants::Entries, self.trim_before, Duration::ZERO)
-                .entries;
-        }
-        self.shared.queue.written();
-        tracing::error!(
-            lost,
-            "journal is closed while it cannot be written: these records are lost"
-        );
-    }
-
     fn put_store(&self, store: Option<Store>) {
-        *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+        let mut held = self.shared.store.write().unwrap_or_else(PoisonError::into_inner);
+        let former = std::mem::replace(&mut *held, store);
+        drop(held);
+        drop(former); // may wait for the disk, and no reader has to wait with it
     }
 }

@@ -136,6 +136,34 @@ fn a_full_journal_takes_entries_again_after_trimming() {
 }
 
 #[test]
+fn what_waits_when_a_full_journal_closes_is_written_all_the_same() {
+    let scratch = Scratch::with_bytes_max(8 << 20);
+    let journal = scratch.open();
+    let mut seeds = 0u64..;
+    eventually("it is full", || {
+        if !journal.has_waiting() {
+            drop(journal.append(noise(seeds.next().expect("one more"), 64 << 10)));
+        }
+        journal.state() == State::Full
+    });
+    let waiting: Vec<_> = (0..200).map(|number| journal.append(vec![number])).collect();
+    assert!(journal.has_waiting());
+
+    journal.close();
+
+    let expected = (0..200).map(|number| vec![number]);
+    let positions: Vec<_> = waiting
+        .into_iter()
+        .map(|append| written(append).expect("written"))
+        .collect();
+    let reopened = scratch.open();
+    let read = read_all(&reopened, 0);
+    let there = read.iter().filter(|(position, _)| *position >= positions[0]).cloned();
+    assert!(there.eq(positions.iter().copied().zip(expected)));
+    reopened.close();
+}
+
+#[test]
 fn space_comes_back_after_a_backlog_is_trimmed() {
     let scratch = Scratch::with_bytes_max(1 << 30);
     let journal = scratch.open();

@@ -1,8 +1,11 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use crate::scratch::{Scratch, append_all, eventually, lost, noise, read_all};
+use portcullis_receiver::journal::{AppendError, State};
+
+use crate::scratch::{Scratch, append_all, eventually, lost, noise, read_all, written};
 
 /// So many entries of the history are trimmed.
 const TRIMMED: u64 = 20;
@@ -206,6 +209,49 @@ fn a_journal_that_was_killed_while_a_segment_was_made_goes_on() {
     assert_eq!(append_all(&journal, [b"works".to_vec()]), [1]);
     assert_eq!(read_all(&journal, 0).len(), 2);
     journal.close();
+}
+
+#[test]
+fn a_journal_that_is_moved_away_is_noticed_and_goes_on_where_a_start_looks_for_it() {
+    let scratch = Scratch::new();
+    let journal = scratch.open();
+    append_all(&journal, [b"moved away".to_vec()]);
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+
+    fs::rename(scratch.path(), elsewhere.path().join("journal")).expect("moved");
+
+    eventually("a new one is made, though no segment is full", || {
+        scratch.path().is_dir()
+    });
+    let position = append_all(&journal, [b"kept".to_vec()])[0];
+    let crashed = scratch.crash();
+    journal.close();
+    let reopened = crashed.open();
+    assert_eq!(read_all(&reopened, position), [(position, b"kept".to_vec())]);
+    assert_eq!(reopened.recovery().missing, position, "what is elsewhere is missed");
+    reopened.close();
+}
+
+#[test]
+fn closing_a_journal_that_cannot_be_written_tells_every_entry_that_waits_that_it_is_lost() {
+    let scratch = Scratch::new();
+    let journal = scratch.open();
+    append_all(&journal, [b"written".to_vec()]);
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    eventually("a file stands in its place", || {
+        let _ = fs::rename(scratch.path(), elsewhere.path().join(format!("{:?}", Instant::now())));
+        fs::write(scratch.path(), b"").is_ok()
+    });
+    eventually("it is noticed", || journal.state() == State::Broken);
+    let waiting: Vec<_> = (0..200).map(|number| journal.append(vec![number])).collect();
+
+    journal.close();
+
+    for append in waiting {
+        let told = written(append);
+        assert!(matches!(told, Err(AppendError::Broken(_))), "{told:?}");
+    }
+    assert!(!journal.has_waiting());
 }
 
 #[test]

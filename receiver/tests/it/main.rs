@@ -4,6 +4,7 @@ mod front;
 mod journal;
 mod journal_crash;
 mod journal_damage;
+mod journal_hang;
 mod journal_model;
 mod publisher;
 mod scratch;
