@@ -125,7 +125,7 @@ impl List {
         let items = elements(raw).into_iter().filter_map(|item| {
             let [who, said] = pick(item, [self.account, self.text]);
             Some(Item {
-                account: account(who?)?,
+                account: text(who?)?,
                 text: said.and_then(text),
             })
         });
@@ -315,6 +315,16 @@ mod tests {
         );
         assert_eq!(fields.operator.as_deref(), Some("jared"));
         assert_eq!(read(r#"{"Operator_Account":""}"#).operator, None);
+    }
+
+    #[test]
+    fn each_friend_has_an_answer_also_one_without_a_name() {
+        let body = r#"{"FriendItem":[{"To_Account":"","AddWording":"hi"},{"To_Account":"b"},{}]}"#;
+        let accounts = read_of(CommandKind::BeforeAddFriend, body).items;
+        assert_eq!(
+            accounts.iter().map(|item| &*item.account).collect::<Vec<_>>(),
+            ["", "b"]
+        );
     }
 
     #[test]
